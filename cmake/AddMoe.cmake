@@ -3,7 +3,8 @@
 set(MOE_WARNINGS -Wall -Wextra -Werror -Wno-unused-parameter)
 
 # add_moe_library(NAME sources... [DEPENDS targets...] [LINK targets...])
-# A static library of the compiler: MLIR headers precompiled, links libMLIR.
+# A static library of the compiler: MLIR headers precompiled, links libMLIR. The global property MOE_LIBRARIES lists all
+# of them, for the tools.
 function(add_moe_library name)
   cmake_parse_arguments(ARG "" "" "DEPENDS;LINK" ${ARGN})
   add_library(${name} STATIC ${ARG_UNPARSED_ARGUMENTS})
@@ -15,6 +16,7 @@ function(add_moe_library name)
   endif()
   target_link_libraries(${name} PUBLIC ${ARG_LINK} MLIR LLVM)
   target_precompile_headers(${name} REUSE_FROM MoePrecompiled)
+  set_property(GLOBAL APPEND PROPERTY MOE_LIBRARIES ${name})
 endfunction()
 
 # add_moe_dialect(FILE PREFIX) in dialect/<X>/IR: declarations and definitions of ops, attributes, enums of FILE.td.
