@@ -45,3 +45,14 @@ endfunction()
 
 # Everything generated that any source may include; sources of all libraries wait for it.
 add_custom_target(moe-headers)
+
+# add_moe_tool(NAME sources...): a program in bin/, with everything of the compiler linked in.
+function(add_moe_tool name)
+  add_executable(${name} ${ARGN})
+  llvm_update_compile_flags(${name})
+  target_compile_options(${name} PRIVATE ${MOE_WARNINGS})
+  target_link_libraries(${name} PRIVATE MoeDriver)
+  set_target_properties(${name} PROPERTIES
+    RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin
+    BUILD_RPATH ${LLVM_LIBRARY_DIR})
+endfunction()

@@ -1,0 +1,197 @@
+//===- CommandLine.cpp - the command line of moe-compile ------------------===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The only source of the compiler that is built with exceptions, which CLI11 needs.
+//
+//===----------------------------------------------------------------------===//
+#include "moe/Driver/Options.h"
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+
+using namespace moe;
+
+namespace {
+
+/// Everything as the user wrote it; checked and translated after parsing.
+struct RawOptions {
+  std::string target = "cpu", weights = "embed", numerics = "storage", quantize, runOn;
+  std::string emit = "exe";
+  std::vector<std::string> gpuArch;
+  bool version = false;
+};
+
+constexpr int statusBadInput = 1, statusUsage = 2;
+
+CommandLine leave(int status, std::string text) {
+  CommandLine result;
+  result.status = status;
+  result.text = std::move(text);
+  return result;
+}
+
+CommandLine usage(const std::string &message) {
+  return leave(statusUsage, "moe-compile: error: " + message + "\nTry 'moe-compile --help'.\n");
+}
+
+CommandLine notYet(const std::string &what) {
+  return leave(statusBadInput, "moe-compile: error: " + what + " is not supported by this version yet\n");
+}
+
+std::string join(const std::vector<std::string> &words) {
+  std::string text;
+  for (const std::string &word : words)
+    text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+/// The number after "random:"; nothing if it is not a whole number below 2^64.
+std::optional<uint64_t> parseSeed(const std::string &text) {
+  uint64_t seed = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
+  if (text.empty() || error != std::errc() || end != text.data() + text.size())
+    return std::nullopt;
+  return seed;
+}
+
+void declare(CLI::App &app, CompileOptions &options, RawOptions &raw, const std::vector<std::string> &phases) {
+  // CLI11 2.1 splits at commas only when told so, one option at a time.
+  const char *io = "Input and output", *machine = "Machine", *model = "Model", *look = "Looking inside";
+  app.add_option("MODEL", options.model, "checkpoint folder (config.json, *.safetensors), or an .mlir file; - is stdin")
+      ->required();
+  app.add_option("-o", options.output, "file to write; default: the model's name, in the current folder")
+      ->type_name("OUT")
+      ->group(io);
+  app.add_option("--emit", raw.emit,
+                 "exe (default), shared (with a C header), obj, llvm, mlir; ptx, cubin, fatbin later")
+      ->type_name("KIND")
+      ->check(CLI::IsMember({"exe", "shared", "obj", "llvm", "mlir", "ptx", "cubin", "fatbin"}))
+      ->group(io);
+  app.add_option("--compile-to", options.compileTo, "stop after a phase and print the IR: " + join(phases))
+      ->type_name("PHASE")
+      ->check(CLI::IsMember(phases))
+      ->group(look);
+  app.add_option(
+         "--weights", raw.weights,
+         "embed (default: appended to the output), external (OUT.weights beside it), random:SEED (embedded; needs "
+         "only config.json)")
+      ->type_name("HOW")
+      ->group(io);
+  app.add_option("--layers", options.layers, "compile these MoE blocks, as entries moe.<L>, instead of the whole model")
+      ->type_name("L[,L...]")
+      ->delimiter(',')
+      ->check(CLI::NonNegativeNumber)
+      ->group(model);
+  app.add_option("--numerics", raw.numerics, "storage (default: activations in the checkpoint's format) or f32")
+      ->type_name("MODE")
+      ->check(CLI::IsMember({"storage", "f32"}))
+      ->group(model);
+  app.add_option("--quantize", raw.quantize, "int8, int4 or mxfp4 experts (not supported yet)")
+      ->type_name("FORMAT")
+      ->check(CLI::IsMember({"int8", "int4", "mxfp4"}))
+      ->group(model);
+  app.add_option("--target", raw.target, "cpu (default) or cuda (not supported yet)")
+      ->type_name("TARGET")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->group(machine);
+  app.add_option(
+         "--cpu", options.cpu,
+         "native (the best level of this machine only), generic, or levels; default: all levels, one is chosen at "
+         "start-up")
+      ->type_name("LEVEL[,...]")
+      ->delimiter(',')
+      ->group(machine);
+  app.add_option("--gpu-arch", raw.gpuArch, "architectures of --target=cuda")
+      ->type_name("sm_XX[,...]")
+      ->delimiter(',')
+      ->group(machine);
+  app.add_option("--run-on", raw.runOn, "device or host (the kernel emulator), with --target=cuda")
+      ->type_name("WHERE")
+      ->check(CLI::IsMember({"device", "host"}))
+      ->group(machine);
+  app.add_flag("--reference", options.reference, "lower by the reference semantics (slow, for comparing)")->group(look);
+  app.add_flag("--report", options.report, "print parameters, bytes, flops and times")->group(look);
+  app.add_flag("--save-temps", options.saveTemps, "keep the IR after every phase and the object file beside OUT")
+      ->group(look);
+  app.add_flag("-v,--verbose", options.verbose, "say what is being done and how long it took")->group(look);
+  app.add_flag("--version", raw.version, "print the version and leave")->group("Other");
+}
+
+} // namespace
+
+/// Checks what CLI11 cannot and turns words into values. Nothing if all is well.
+static std::optional<CommandLine> translate(CompileOptions &options, const RawOptions &raw,
+                                            const std::vector<std::string> &levels) {
+  if (raw.target == "cuda")
+    return notYet("--target=cuda");
+  if (!raw.gpuArch.empty() || !raw.runOn.empty())
+    return usage(std::string(raw.runOn.empty() ? "--gpu-arch" : "--run-on") + " needs --target=cuda");
+  if (!raw.quantize.empty())
+    return notYet("--quantize=" + raw.quantize);
+
+  static const std::map<std::string, EmitKind> kinds = {{"exe", EmitKind::Exe},
+                                                        {"shared", EmitKind::Shared},
+                                                        {"obj", EmitKind::Obj},
+                                                        {"llvm", EmitKind::LLVM},
+                                                        {"mlir", EmitKind::MLIR}};
+  auto kind = kinds.find(raw.emit);
+  if (kind == kinds.end())
+    return notYet("--emit=" + raw.emit);
+  options.emit = kind->second;
+  options.numericsF32 = raw.numerics == "f32";
+
+  const std::string random = "random:";
+  if (raw.weights.compare(0, random.size(), random) == 0) {
+    std::optional<uint64_t> seed = parseSeed(raw.weights.substr(random.size()));
+    if (!seed)
+      return usage("--weights=random:SEED: expected a whole number but got '" + raw.weights.substr(random.size()) +
+                   "'");
+    options.weights = WeightsMode::Random;
+    options.seed = *seed;
+  } else if (raw.weights == "external") {
+    options.weights = WeightsMode::External;
+  } else if (raw.weights != "embed") {
+    return usage("--weights: expected embed, external or random:SEED but got '" + raw.weights + "'");
+  }
+
+  for (const std::string &level : options.cpu) {
+    bool alone = level == "native" || level == "generic";
+    if (alone && options.cpu.size() > 1)
+      return usage("--cpu=" + level + " stands alone");
+    if (!alone && std::find(levels.begin(), levels.end(), level) == levels.end())
+      return usage("--cpu: expected native, generic or some of " + join(levels) + " but got '" + level + "'");
+  }
+  if (options.output == "-" && (options.emit == EmitKind::Exe || options.emit == EmitKind::Shared) &&
+      (options.compileTo.empty() || options.compileTo == "binary"))
+    return usage("-o -: an " + raw.emit + " cannot go to standard output");
+  return std::nullopt;
+}
+
+CommandLine moe::parseCommandLine(int argc, const char *const *argv, const std::vector<std::string> &phases,
+                                  const std::vector<std::string> &levels) {
+  CommandLine result;
+  RawOptions raw;
+  CLI::App app("Compiles a Mixture-of-Experts model into one executable file.", "moe-compile");
+  try {
+    declare(app, result.options, raw, phases);
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp &) {
+    return leave(0, app.help());
+  } catch (const CLI::ParseError &error) {
+    // --version asks for no model.
+    if (raw.version || std::any_of(argv + 1, argv + argc, [](const char *a) { return std::string(a) == "--version"; }))
+      return leave(0, "moe-compile " MOE_VERSION " (LLVM " MOE_LLVM_VERSION ")\n");
+    return usage(error.what());
+  } catch (const std::exception &error) {
+    return usage(error.what());
+  }
+  if (raw.version)
+    return leave(0, "moe-compile " MOE_VERSION " (LLVM " MOE_LLVM_VERSION ")\n");
+  if (std::optional<CommandLine> early = translate(result.options, raw, levels))
+    return *early;
+  return result;
+}

@@ -1,0 +1,59 @@
+//===- InitAll.cpp - the one place where everything is registered ---------===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "moe/InitAll.h"
+
+#if __has_include("dialect/Check/Check.h")
+#include "dialect/Check/Check.h"
+#endif
+#if __has_include("dialect/Moe/IR/Moe.h")
+#include "dialect/Moe/IR/Moe.h"
+#endif
+#if __has_include("dialect/Moe/Transforms/Passes.h")
+#include "dialect/Moe/Transforms/Passes.h"
+#endif
+#if __has_include("moe/Conversion/Passes.h")
+#include "moe/Conversion/Passes.h"
+#endif
+#if __has_include("moe/Pipelines/Phases.h")
+#include "moe/Pipelines/Phases.h"
+#endif
+
+#include "mlir/InitAllDialects.h"
+#include "mlir/InitAllExtensions.h"
+#include "mlir/InitAllPasses.h"
+#include "mlir/Target/LLVMIR/Dialect/All.h"
+
+void moe::registerAllDialects(mlir::DialectRegistry &registry) {
+  mlir::registerAllDialects(registry);
+  mlir::registerAllExtensions(registry);
+  mlir::registerAllToLLVMIRTranslations(registry);
+#if __has_include("dialect/Moe/IR/Moe.h")
+  registry.insert<MoeDialect>();
+#endif
+}
+
+void moe::registerTestDialects(mlir::DialectRegistry &registry) {
+#if __has_include("dialect/Check/Check.h")
+  registry.insert<check::CheckDialect>();
+#endif
+}
+
+void moe::registerMoePasses() {
+#if __has_include("dialect/Moe/Transforms/Passes.h")
+  registerMoeTransformsPasses();
+#endif
+#if __has_include("moe/Conversion/Passes.h")
+  registerMoeConversionPasses();
+#endif
+#if __has_include("moe/Pipelines/Phases.h")
+  registerMoePipelines();
+#endif
+}
+
+void moe::registerAllPasses() {
+  mlir::registerAllPasses();
+  registerMoePasses();
+}
+
+void moe::registerTestPasses() {}

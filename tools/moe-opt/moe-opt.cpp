@@ -1,0 +1,6 @@
+//===- moe-opt.cpp - main of moe-opt ----------------------------------===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "moe/Driver/Tools.h"
+
+int main(int argc, char **argv) { return moe::moeOptMain(argc, argv); }
