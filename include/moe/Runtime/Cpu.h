@@ -1,0 +1,25 @@
+//===- Cpu.h - instruction-set levels of this machine -----------*- C++ -*-===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef MOE_RUNTIME_CPU_H
+#define MOE_RUNTIME_CPU_H
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace moe::rt {
+
+/// Names of all instruction-set levels that this build of the runtime knows, best first: "avx512" (x86-64-v4), "avx2"
+/// (x86-64-v3), "x86-64".
+std::vector<std::string> knownIsaLevels();
+
+/// Whether processor and operating system support `level`; false for a name that is not known.
+bool isaLevelAvailable(std::string_view level);
+
+/// The first of `levels` (best first) that is available; empty if none is.
+std::string chooseIsaLevel(const std::vector<std::string> &levels);
+
+} // namespace moe::rt
+
+#endif // MOE_RUNTIME_CPU_H

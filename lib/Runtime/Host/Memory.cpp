@@ -1,0 +1,153 @@
+//===- Memory.cpp - buffers of generated code, and its way to fail --------===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Generated code allocates the same few large temporaries in every layer of every call. malloc would map and unmap each
+// of them, and the page faults cost more than the work on a small batch. So large blocks are kept by size class when
+// they are freed, up to the most that was ever in use at once; small ones are malloc's business.
+//
+//===----------------------------------------------------------------------===//
+
+#include "moe/Runtime/Abi.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <unistd.h>
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define MOE_PLAIN_MALLOC 1 // a kept block would hide a use after free
+#endif
+#endif
+#ifndef MOE_PLAIN_MALLOC
+#define MOE_PLAIN_MALLOC 0
+#endif
+
+namespace {
+
+constexpr size_t alignmentOfBuffers = 64;
+constexpr int smallestBits = 16; // blocks from 64 KiB are kept
+constexpr int largestBits = 46;
+constexpr int stepsPerDouble = 8; // a block is at most 1/8 larger than asked for
+constexpr int classCount = (largestBits - smallestBits) * stepsPerDouble;
+
+/// Lies in the 64 bytes before every buffer.
+struct Header {
+  void *base;    // what malloc returned
+  size_t size;   // of the buffer, rounded up to its class
+  int sizeClass; // -1: not kept
+  Header *next;  // in the list of its class while free
+};
+static_assert(sizeof(Header) <= alignmentOfBuffers);
+
+[[noreturn]] void outOfMemory(size_t size) {
+  char message[96];
+  snprintf(message, sizeof message, "out of memory: a buffer of %zu bytes was asked for", size);
+  moe_rt_fail(message);
+}
+
+/// The class of `size` bytes, with `size` rounded up to what blocks of that class hold; -1 if such blocks are not kept.
+int classOf(size_t &size) {
+  if (MOE_PLAIN_MALLOC || size < size_t(1) << smallestBits)
+    return -1;
+  int bits = std::bit_width(size) - 1;
+  if (bits >= largestBits)
+    return -1;
+  size_t step = (size_t(1) << bits) / stepsPerDouble;
+  size_t steps = (size - (size_t(1) << bits) + step - 1) / step;
+  size = (size_t(1) << bits) + steps * step;
+  if (steps == stepsPerDouble) {
+    ++bits;
+    steps = 0;
+    if (bits >= largestBits)
+      return -1;
+  }
+  return (bits - smallestBits) * stepsPerDouble + int(steps);
+}
+
+class Keeper {
+public:
+  /// A kept block of the class, or null. Counts it as used either way.
+  Header *take(int sizeClass, size_t size) {
+    std::lock_guard lock(mutex);
+    used += size;
+    mostUsed = std::max(mostUsed, used);
+    Header *block = free[sizeClass];
+    if (block) {
+      free[sizeClass] = block->next;
+      kept -= size;
+    }
+    return block;
+  }
+
+  /// Keeps the block, or returns false: the caller gives it back to malloc.
+  bool put(Header *block) {
+    std::lock_guard lock(mutex);
+    used -= block->size;
+    if (kept + block->size > mostUsed)
+      return false;
+    kept += block->size;
+    block->next = free[block->sizeClass];
+    free[block->sizeClass] = block;
+    return true;
+  }
+
+private:
+  std::mutex mutex;
+  Header *free[classCount] = {};
+  size_t used = 0, mostUsed = 0, kept = 0;
+};
+
+constinit Keeper keeper;
+
+void *allocate(size_t alignment, size_t size) {
+  size_t wanted = size;
+  if (size > SIZE_MAX / 4)
+    outOfMemory(wanted);
+  int sizeClass = alignment == alignmentOfBuffers ? classOf(size) : -1;
+  if (sizeClass >= 0)
+    if (Header *block = keeper.take(sizeClass, size))
+      return reinterpret_cast<char *>(block) + alignmentOfBuffers;
+  // The header takes one whole step of the alignment, so what follows it is aligned too.
+  size_t total = (alignment + size + alignment - 1) / alignment * alignment;
+  void *base = aligned_alloc(alignment, total);
+  if (!base)
+    outOfMemory(wanted);
+  char *buffer = static_cast<char *>(base) + alignment;
+  *reinterpret_cast<Header *>(buffer - alignmentOfBuffers) = {base, size, sizeClass, nullptr};
+  return buffer;
+}
+
+} // namespace
+
+void *_mlir_memref_to_llvm_alloc(size_t size) { return allocate(alignmentOfBuffers, size); }
+
+void *_mlir_memref_to_llvm_aligned_alloc(size_t alignment, size_t size) {
+  return allocate(std::bit_ceil(std::max(alignment, alignmentOfBuffers)), size);
+}
+
+void _mlir_memref_to_llvm_free(void *pointer) {
+  if (!pointer)
+    return;
+  Header *block = reinterpret_cast<Header *>(static_cast<char *>(pointer) - alignmentOfBuffers);
+  if (block->sizeClass < 0 || !keeper.put(block))
+    free(block->base);
+}
+
+void moe_rt_fail(const char *message) {
+  // Straight to the descriptor and out: other threads may be anywhere, so no locks and no destructors.
+  char line[512];
+  int length = snprintf(line, sizeof line, "error: %s\n", message);
+  length = std::min<int>(length, sizeof line - 1);
+  for (int done = 0; done < length;) {
+    ssize_t wrote = write(STDERR_FILENO, line + done, length - done);
+    if (wrote <= 0)
+      break;
+    done += int(wrote);
+  }
+  _exit(3);
+}
