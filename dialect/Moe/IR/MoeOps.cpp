@@ -1,0 +1,453 @@
+//===- MoeOps.cpp - verifiers and shapes of the moe ops -------------------===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+
+#include "dialect/Moe/IR/MoeOps.h"
+
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/Matchers.h"
+#include "mlir/IR/PatternMatch.h"
+
+using namespace mlir;
+using namespace moe;
+
+#define GET_OP_CLASSES
+#include "dialect/Moe/IR/MoeOps.cpp.inc"
+
+//===----------------------------------------------------------------------===//
+// Helpers
+//===----------------------------------------------------------------------===//
+
+static ShapedType shaped(Value value) { return cast<ShapedType>(value.getType()); }
+
+/// Two sizes agree if either is only known at run time.
+static bool agree(int64_t a, int64_t b) { return ShapedType::isDynamic(a) || ShapedType::isDynamic(b) || a == b; }
+
+static std::string sizeText(int64_t size) { return ShapedType::isDynamic(size) ? "?" : std::to_string(size); }
+
+/// Checks that dimension `dim` of `type` is `want`, where both are static.
+static LogicalResult expectSize(Operation *op, StringRef name, ShapedType type, unsigned dim, int64_t want,
+                                StringRef meaning) {
+  if (agree(type.getDimSize(dim), want))
+    return success();
+  return op->emitOpError() << "expected dimension " << dim << " of '" << name << "' to be " << sizeText(want) << " ("
+                           << meaning << ") but got " << sizeText(type.getDimSize(dim));
+}
+
+static LogicalResult expectRank(Operation *op, StringRef name, ShapedType type, int64_t rank) {
+  if (type.getRank() == rank)
+    return success();
+  return op->emitOpError() << "expected '" << name << "' of rank " << rank << " but got " << type;
+}
+
+static LogicalResult expectElementType(Operation *op, StringRef name, Type found, Type want) {
+  if (found == want)
+    return success();
+  return op->emitOpError() << "expected element type " << want << " of '" << name << "' but got " << found;
+}
+
+/// R = T * k, unknown if either factor is.
+static int64_t numRows(ShapedType choices) {
+  int64_t tokens = choices.getDimSize(0), k = choices.getDimSize(1);
+  return ShapedType::isDynamic(tokens) || ShapedType::isDynamic(k) ? ShapedType::kDynamic : tokens * k;
+}
+
+/// The sizes of `value`, dynamic ones by tensor.dim.
+static SmallVector<OpFoldResult> sizesOf(OpBuilder &b, Location loc, Value value) {
+  return tensor::getMixedSizes(b, loc, value);
+}
+
+//===----------------------------------------------------------------------===//
+// TopKOp
+//===----------------------------------------------------------------------===//
+
+LogicalResult TopKOp::verify() {
+  ShapedType values = shaped(getValues()), selected = shaped(getSelected()), index = shaped(getIndex());
+  if (getK().has_value() == bool(getDynamicK()))
+    return emitOpError("expected either the attribute 'k' or the operand of 'k(...)' but got ")
+           << (getDynamicK() ? "both" : "neither");
+  if (values.isDynamicDim(1))
+    return emitOpError("expected a static number of experts but got ") << values;
+  int64_t experts = getNumExperts();
+  if (getK()) {
+    int64_t k = *getK();
+    if (k < 1 || k > experts)
+      return emitOpError("expected 'k' between 1 and the number of experts, ") << experts << ", but got " << k;
+    if (selected.getDimSize(1) != k)
+      return emitOpError("expected ") << k << " columns in the results but got " << selected;
+  } else if (!selected.isDynamicDim(1)) {
+    return emitOpError("expected results with a dynamic number of columns for a dynamic k but got ") << selected;
+  }
+  if (failed(expectSize(*this, "selected", selected, 0, values.getDimSize(0), "tokens")) ||
+      failed(expectSize(*this, "index", index, 0, values.getDimSize(0), "tokens")) ||
+      failed(expectElementType(*this, "selected", selected.getElementType(), values.getElementType())))
+    return failure();
+  if (selected.getDimSize(1) != index.getDimSize(1))
+    return emitOpError("expected as many columns in 'index' as in 'selected', ")
+           << sizeText(selected.getDimSize(1)) << ", but got " << sizeText(index.getDimSize(1));
+  if (getKeys()) {
+    if (failed(expectSize(*this, "keys", shaped(getKeys()), 0, values.getDimSize(0), "tokens")) ||
+        failed(expectSize(*this, "keys", shaped(getKeys()), 1, experts, "experts")))
+      return failure();
+  }
+  if (auto groups = getGroups()) {
+    int64_t count = groups->getCount();
+    if (experts % count != 0)
+      return emitOpError("expected the group count to divide the number of experts, ")
+             << experts << ", but got count = " << count;
+    if (groups->getScore() == GroupScore::SumTop2 && experts / count < 2)
+      return emitOpError("expected groups of at least 2 experts for the score 'sum_top2' but got ")
+             << experts / count << " expert per group";
+  }
+  return success();
+}
+
+LogicalResult TopKOp::reifyResultShapes(OpBuilder &b, ReifiedRankedShapedTypeDims &shapes) {
+  OpFoldResult k = getDynamicK() ? OpFoldResult(getDynamicK()) : OpFoldResult(b.getIndexAttr(*getK()));
+  SmallVector<OpFoldResult> sizes{sizesOf(b, getLoc(), getValues())[0], k};
+  shapes.assign(2, sizes);
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// DropOp
+//===----------------------------------------------------------------------===//
+
+/// The attribute `experts` of plan and drop.
+template <typename OpTy> static LogicalResult verifyExperts(OpTy op) {
+  if (static_cast<int64_t>(op.getExperts()) >= 1)
+    return success();
+  return op.emitOpError("expected at least one expert but got experts = ") << static_cast<int64_t>(op.getExperts());
+}
+
+LogicalResult DropOp::verify() {
+  if (failed(verifyExperts(*this)))
+    return failure();
+  ShapedType indices = shaped(getIndices());
+  bool byPriority = getOrder() == "priority";
+  if (byPriority != bool(getPriority()))
+    return emitOpError(byPriority ? "expected a 'priority' operand for order \"priority\""
+                                  : "expected no 'priority' operand for order \"")
+           << (byPriority ? "" : getOrder()) << (byPriority ? "" : "\"");
+  if (getPriority() && (failed(expectSize(*this, "priority", shaped(getPriority()), 0, indices.getDimSize(0), "tokens")) ||
+                        failed(expectSize(*this, "priority", shaped(getPriority()), 1, indices.getDimSize(1), "k"))))
+    return failure();
+  if (getSegments())
+    return expectSize(*this, "segments", shaped(getSegments()), 0, indices.getDimSize(0), "tokens");
+  return success();
+}
+
+LogicalResult DropOp::reifyResultShapes(OpBuilder &b, ReifiedRankedShapedTypeDims &shapes) {
+  shapes.push_back(sizesOf(b, getLoc(), getIndices()));
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// PlanOp
+//===----------------------------------------------------------------------===//
+
+LogicalResult PlanOp::verify() {
+  if (failed(verifyExperts(*this)))
+    return failure();
+  ShapedType indices = shaped(getIndices());
+  if (failed(expectSize(*this, "offsets", shaped(getOffsets()), 0, getExperts() + 1, "experts + 1")) ||
+      failed(expectSize(*this, "choices", shaped(getChoices()), 0, numRows(indices), "tokens * k")) ||
+      failed(expectSize(*this, "slots", shaped(getSlots()), 0, indices.getDimSize(0), "tokens")) ||
+      failed(expectSize(*this, "slots", shaped(getSlots()), 1, indices.getDimSize(1), "k")))
+    return failure();
+  if (shaped(getOffsets()).isDynamicDim(0))
+    return emitOpError("expected static 'offsets' but got ") << getOffsets().getType();
+  return success();
+}
+
+LogicalResult PlanOp::reifyResultShapes(OpBuilder &b, ReifiedRankedShapedTypeDims &shapes) {
+  SmallVector<OpFoldResult> sizes = sizesOf(b, getLoc(), getIndices());
+  AffineExpr d0, d1;
+  bindDims(b.getContext(), d0, d1);
+  OpFoldResult rows = affine::makeComposedFoldedAffineApply(b, getLoc(), d0 * d1, sizes);
+  shapes.push_back({b.getIndexAttr(getExperts() + 1)});
+  shapes.push_back({rows});
+  shapes.push_back(sizes);
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// GaussianOp
+//===----------------------------------------------------------------------===//
+
+LogicalResult GaussianOp::verify() {
+  ShapedType noise = shaped(getNoise());
+  if (noise.isDynamicDim(1))
+    return emitOpError("expected a static number of columns but got ") << noise;
+  return expectSize(*this, "noise", noise, 0, shaped(getIds()).getDimSize(0), "ids");
+}
+
+LogicalResult GaussianOp::reifyResultShapes(OpBuilder &b, ReifiedRankedShapedTypeDims &shapes) {
+  shapes.push_back({sizesOf(b, getLoc(), getIds())[0], b.getIndexAttr(shaped(getNoise()).getDimSize(1))});
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// DispatchOp
+//===----------------------------------------------------------------------===//
+
+LogicalResult DispatchOp::verify() {
+  ShapedType x = shaped(getX()), rows = shaped(getRows());
+  if (static_cast<int64_t>(getFanout()) < 1)
+    return emitOpError("expected 'fanout' of at least 1 but got ") << static_cast<int64_t>(getFanout());
+  if (failed(expectRank(*this, "rows", rows, x.getRank())) ||
+      failed(expectElementType(*this, "rows", rows.getElementType(), x.getElementType())) ||
+      failed(expectSize(*this, "rows", rows, 0, shaped(getChoices()).getDimSize(0), "choices")))
+    return failure();
+  for (int64_t dim = 1; dim < x.getRank(); ++dim)
+    if (failed(expectSize(*this, "rows", rows, dim, x.getDimSize(dim), "the size in 'x'")))
+      return failure();
+  return success();
+}
+
+LogicalResult DispatchOp::reifyResultShapes(OpBuilder &b, ReifiedRankedShapedTypeDims &shapes) {
+  SmallVector<OpFoldResult> sizes = sizesOf(b, getLoc(), getX());
+  sizes[0] = sizesOf(b, getLoc(), getChoices())[0];
+  shapes.push_back(sizes);
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// CombineOp
+//===----------------------------------------------------------------------===//
+
+LogicalResult CombineOp::verify() {
+  ShapedType ys = shaped(getYs()), slots = shaped(getSlots()), result = shaped(getResult());
+  if (failed(expectSize(*this, "result", result, 0, slots.getDimSize(0), "tokens")) ||
+      failed(expectSize(*this, "result", result, 1, ys.getDimSize(1), "columns of 'ys'")))
+    return failure();
+  if (!getWeights())
+    return success();
+  ShapedType weights = shaped(getWeights());
+  return failure(failed(expectSize(*this, "weights", weights, 0, slots.getDimSize(0), "tokens")) ||
+                 failed(expectSize(*this, "weights", weights, 1, slots.getDimSize(1), "k")));
+}
+
+LogicalResult CombineOp::reifyResultShapes(OpBuilder &b, ReifiedRankedShapedTypeDims &shapes) {
+  shapes.push_back({sizesOf(b, getLoc(), getSlots())[0], sizesOf(b, getLoc(), getYs())[1]});
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// ExpertsOp
+//===----------------------------------------------------------------------===//
+
+int64_t ExpertsOp::getNumExperts() { return shaped(getOffsets()).getDimSize(0) - 1; }
+Value ExpertsOp::getGroupOffsets() { return getOffsets(); }
+OperandRange ExpertsOp::getExpertParameters() { return getParams(); }
+
+LogicalResult ExpertsOp::verify() {
+  ShapedType offsets = shaped(getOffsets());
+  if (offsets.isDynamicDim(0) || offsets.getDimSize(0) < 2)
+    return emitOpError("expected static offsets of at least 2 elements (experts + 1) but got ") << offsets;
+  if (getRows().empty())
+    return emitOpError("expected at least one row operand");
+  if (getResults().empty())
+    return emitOpError("expected at least one result");
+  int64_t experts = getNumExperts(), rows = shaped(getRows().front()).getDimSize(0);
+
+  Block &body = getBody().front();
+  size_t want = getRows().size() + getParams().size();
+  if (body.getNumArguments() != want)
+    return emitOpError("expected ") << want << " block arguments (one per row operand, one per parameter) but got "
+                                    << body.getNumArguments();
+  auto checkArgument = [&](unsigned number, Type type) -> LogicalResult {
+    if (body.getArgument(number).getType() == type)
+      return success();
+    return emitOpError("expected block argument ") << number << " of type " << type << " but got "
+                                                   << body.getArgument(number).getType();
+  };
+  for (auto [number, operand] : llvm::enumerate(getRows())) {
+    auto type = cast<RankedTensorType>(operand.getType());
+    if (failed(expectSize(*this, "rows", type, 0, rows, "rows of the first row operand")))
+      return failure();
+    SmallVector<int64_t> shape(type.getShape());
+    shape[0] = ShapedType::kDynamic;
+    if (failed(checkArgument(number, type.clone(shape))))
+      return failure();
+  }
+  for (auto [number, operand] : llvm::enumerate(getParams())) {
+    auto type = cast<RankedTensorType>(operand.getType());
+    if (type.getRank() < 1 || type.getDimSize(0) != experts)
+      return emitOpError("expected a slice per expert, ")
+             << experts << ", on dimension 0 of parameter " << number << " but got " << type;
+    if (failed(checkArgument(getRows().size() + number, type.clone(type.getShape().drop_front()))))
+      return failure();
+  }
+  auto yield = cast<YieldOp>(body.getTerminator());
+  if (yield.getNumOperands() != getNumResults())
+    return yield.emitOpError("expected ") << getNumResults() << " values, one per result, but got "
+                                          << yield.getNumOperands();
+  for (auto [number, result, value] : llvm::enumerate(getResults(), yield.getValues())) {
+    auto type = cast<RankedTensorType>(result.getType());
+    if (failed(expectSize(*this, "results", type, 0, rows, "rows")))
+      return failure();
+    SmallVector<int64_t> shape(type.getShape());
+    shape[0] = ShapedType::kDynamic;
+    if (value.getType() != type.clone(shape))
+      return yield.emitOpError("expected value ")
+             << number << " of type " << type.clone(shape) << " but got " << value.getType();
+    for (int64_t dim = 1; dim < type.getRank(); ++dim)
+      if (type.isDynamicDim(dim))
+        return emitOpError("expected results whose only dynamic size is the rows but got ") << type;
+  }
+  return success();
+}
+
+LogicalResult ExpertsOp::reifyResultShapes(OpBuilder &b, ReifiedRankedShapedTypeDims &shapes) {
+  OpFoldResult rows = sizesOf(b, getLoc(), getRows().front())[0];
+  for (Value result : getResults()) {
+    SmallVector<OpFoldResult> sizes{rows};
+    for (int64_t size : shaped(result).getShape().drop_front())
+      sizes.push_back(b.getIndexAttr(size));
+    shapes.push_back(sizes);
+  }
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// GroupedMatmulOp
+//===----------------------------------------------------------------------===//
+
+int64_t GroupedMatmulOp::getNumExperts() { return shaped(getOffsets()).getDimSize(0) - 1; }
+Value GroupedMatmulOp::getGroupOffsets() { return getOffsets(); }
+OperandRange GroupedMatmulOp::getExpertParameters() { return getWeights(); }
+
+/// The shape of a weight operand of rank `rank` for `experts`, `columns` and `depth`; see the op's table.
+static SmallVector<int64_t> weightShape(int64_t rank, int64_t experts, int64_t columns, int64_t depth) {
+  constexpr int64_t width = GroupedMatmulOp::panelWidth;
+  int64_t panels = ShapedType::isDynamic(columns) ? columns : llvm::divideCeil(columns, width);
+  if (rank == 3)
+    return {experts, columns, depth};
+  if (rank == 4)
+    return {experts, panels, depth, width};
+  return {experts, panels, static_cast<int64_t>(llvm::divideCeil(depth, 2)), width, 2};
+}
+
+LogicalResult GroupedMatmulOp::verify() {
+  ShapedType x = shaped(getX()), offsets = shaped(getOffsets()), init = shaped(getInit());
+  if (failed(expectRank(*this, "rows", x, 2)) || failed(expectRank(*this, "outs", init, 2)) ||
+      failed(expectRank(*this, "groups", offsets, 1)))
+    return failure();
+  if (!offsets.getElementType().isInteger(32) || offsets.isDynamicDim(0) || offsets.getDimSize(0) < 2)
+    return emitOpError("expected static i32 offsets of at least 2 elements (experts + 1) but got ") << offsets;
+  if (x.isDynamicDim(1))
+    return emitOpError("expected static column counts but got ") << x;
+  if (getWeights().empty())
+    return emitOpError("expected at least one weight operand");
+  bool tensors = isa<TensorType>(getInit().getType());
+  for (Value operand : getOperands())
+    if (isa<TensorType>(operand.getType()) != tensors)
+      return emitOpError("expected operands that are all tensors or all memrefs but got ")
+             << operand.getType() << " and " << init;
+  if (tensors != bool(getResult()) || (tensors && getResult().getType() != init))
+    return emitOpError("expected ") << (tensors ? "one result of the type of 'outs'" : "no result on memrefs");
+
+  int64_t rank = getWeightRank();
+  if (rank < 3 || rank > 5)
+    return emitOpError("expected weights of rank 3 (plain), 4 (panels) or 5 (panels of pairs) but got ")
+           << getWeights().front().getType();
+  SmallVector<int64_t> want = weightShape(rank, getNumExperts(), init.getDimSize(1), x.getDimSize(1));
+  for (auto [number, weight] : llvm::enumerate(getWeights())) {
+    ShapedType type = shaped(weight);
+    bool same = type.getRank() == rank && llvm::all_of_zip(type.getShape(), want, agree);
+    if (!same)
+      return emitOpError("expected weight operand ") << number << " of shape ["
+             << llvm::join(llvm::map_range(want, sizeText), ", ") << "] but got " << type;
+    if (!isa<FloatType>(type.getElementType()))
+      return emitOpError("expected weights of a float type but got ") << type;
+  }
+  if (getChoices()) {
+    ShapedType choices = shaped(getChoices());
+    if (failed(expectRank(*this, "choices", choices, 1)) ||
+        failed(expectElementType(*this, "choices", choices.getElementType(), IntegerType::get(getContext(), 32))) ||
+        failed(expectSize(*this, "choices", choices, 0, init.getDimSize(0), "rows of 'outs'")))
+      return failure();
+    if (static_cast<int64_t>(getFanout()) < 1)
+      return emitOpError("expected 'fanout' of at least 1 but got ") << static_cast<int64_t>(getFanout());
+  } else if (failed(expectSize(*this, "rows", x, 0, init.getDimSize(0), "rows of 'outs'"))) {
+    return failure();
+  }
+
+  SmallVector<Type> arguments(getWeights().size(), Float32Type::get(getContext()));
+  for (Value scalar : getRowScalars()) {
+    if (failed(expectRank(*this, "row_scalars", shaped(scalar), 1)) ||
+        failed(expectSize(*this, "row_scalars", shaped(scalar), 0, init.getDimSize(0), "rows of 'outs'")))
+      return failure();
+    arguments.push_back(shaped(scalar).getElementType());
+  }
+  for (Value scalar : getColumnScalars()) {
+    if (failed(expectRank(*this, "column_scalars", shaped(scalar), 2)) ||
+        failed(expectSize(*this, "column_scalars", shaped(scalar), 0, getNumExperts(), "experts")) ||
+        failed(expectSize(*this, "column_scalars", shaped(scalar), 1, init.getDimSize(1), "columns of 'outs'")))
+      return failure();
+    arguments.push_back(shaped(scalar).getElementType());
+  }
+  Block &epilogue = getEpilogue().front();
+  if (epilogue.getArgumentTypes() != TypeRange(arguments))
+    return emitOpError("expected epilogue arguments (") << arguments << ") but got (" << epilogue.getArgumentTypes()
+                                                        << ")";
+  auto yield = cast<YieldOp>(epilogue.getTerminator());
+  if (yield.getNumOperands() != 1 || yield.getOperand(0).getType() != init.getElementType())
+    return yield.emitOpError("expected one value of the element type of 'outs', ")
+           << init.getElementType() << ", but got (" << yield.getOperandTypes() << ")";
+  return success();
+}
+
+LogicalResult GroupedMatmulOp::reifyResultShapes(OpBuilder &b, ReifiedRankedShapedTypeDims &shapes) {
+  if (getResult())
+    shapes.push_back(sizesOf(b, getLoc(), getInit()));
+  return success();
+}
+
+void GroupedMatmulOp::getEffects(SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {
+  for (OpOperand &operand : getOperation()->getOpOperands()) {
+    if (!isa<MemRefType>(operand.get().getType()))
+      continue;
+    // Rows in no group keep what 'outs' holds, but nothing of it is read.
+    if (isDpsInit(&operand))
+      effects.emplace_back(MemoryEffects::Write::get(), &operand, SideEffects::DefaultResource::get());
+    else
+      effects.emplace_back(MemoryEffects::Read::get(), &operand, SideEffects::DefaultResource::get());
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// AttentionOp
+//===----------------------------------------------------------------------===//
+
+LogicalResult AttentionOp::verify() {
+  ShapedType query = shaped(getQuery()), keys = shaped(getKeys()), values = shaped(getCachedValues());
+  ShapedType result = shaped(getResult());
+  for (int64_t dim = 0; dim < 4; ++dim) {
+    if (failed(expectSize(*this, "result", result, dim, query.getDimSize(dim), "the size in 'query'")) ||
+        failed(expectSize(*this, "values", values, dim, keys.getDimSize(dim), "the size in 'keys'")))
+      return failure();
+  }
+  if (failed(expectSize(*this, "keys", keys, 0, query.getDimSize(0), "sequences")) ||
+      failed(expectSize(*this, "keys", keys, 3, query.getDimSize(3), "head size")))
+    return failure();
+  int64_t heads = query.getDimSize(2), cached = keys.getDimSize(2);
+  if (ShapedType::isDynamic(heads) || ShapedType::isDynamic(cached) || query.isDynamicDim(3))
+    return emitOpError("expected static head counts and head size but got ") << query << " and " << keys;
+  if (cached < 1 || heads % cached != 0)
+    return emitOpError("expected the number of key-value heads to divide the number of query heads, ")
+           << heads << ", but got " << cached;
+  if (getWindow() && static_cast<int64_t>(*getWindow()) < 1)
+    return emitOpError("expected 'window' of at least 1 but got ") << static_cast<int64_t>(*getWindow());
+  return success();
+}
+
+LogicalResult AttentionOp::reifyResultShapes(OpBuilder &b, ReifiedRankedShapedTypeDims &shapes) {
+  shapes.push_back(sizesOf(b, getLoc(), getQuery()));
+  return success();
+}

@@ -1,0 +1,365 @@
+//===- MoeOps.td - operations of the moe dialect -----------*- tablegen -*-===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#ifndef MOE_OPS_TD
+#define MOE_OPS_TD
+
+include "dialect/Moe/IR/MoeAttrs.td"
+include "dialect/Moe/IR/MoeInterfaces.td"
+include "mlir/IR/BuiltinAttributes.td"
+include "mlir/Interfaces/ControlFlowInterfaces.td"
+include "mlir/Interfaces/DestinationStyleOpInterface.td"
+include "mlir/Interfaces/InferTypeOpInterface.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+include "mlir/Interfaces/TilingInterface.td"
+
+//===----------------------------------------------------------------------===//
+// Base classes and type constraints
+//===----------------------------------------------------------------------===//
+
+class Moe_Op<string mnemonic, list<Trait> traits = []> : Op<Moe_Dialect, mnemonic, traits>;
+
+// Value semantics: pure, and its dynamic result sizes can be computed from the operands.
+class Moe_TensorOp<string mnemonic, list<Trait> traits = []>
+    : Moe_Op<mnemonic, traits # [Pure, DeclareOpInterfaceMethods<ReifyRankedShapedTypeOpInterface, ["reifyResultShapes"]>]>;
+
+def Moe_ScoreTensor : TensorRankOf<[F16, BF16, F32, F64], [2]>;        // [T, E]
+def Moe_ChoiceTensor : TensorRankOf<[I32], [2]>;                       // [T, k]
+def Moe_IndexVector : TensorRankOf<[I32], [1]>;
+def Moe_RowTensor : TensorRankOf<[AnyFloat, AnyInteger], [1, 2, 3, 4]>; // [R, ...]
+def Moe_FloatMatrix : TensorRankOf<[F16, BF16, F32, F64], [2]>;
+def Moe_F32Matrix : TensorRankOf<[F32], [2]>;
+
+//===----------------------------------------------------------------------===//
+// Routing
+//===----------------------------------------------------------------------===//
+
+def Moe_TopKOp : Moe_TensorOp<"top_k", [AttrSizedOperandSegments]> {
+  let summary = "selects each token's k best experts";
+  let description = [{
+    For each row t of `values` [T, E] selects k distinct experts by `keys` [T, E] (`values` where there are none) and returns
+    the `values` at the selection [T, k] and the experts' indices [T, k], best key first.
+
+    * Equal keys (0 and -0 are equal): lowest index first. NaN keys are below -inf and equal to each other.
+    * With `groups` the keys of experts outside the best groups are masked first (see `#moe.groups`); `selected` still
+      holds the original values.
+    * `values` may be anything; only keys decide.
+    * k is the attribute `k`, or the operand of `k(...)` for one that is known at run time (1 <= k <= E, unchecked).
+
+    Selection by bias-corrected scores (DeepSeek-V3) or noisy logits (Shazeer et al. 2017, eq. 3-5) is a matter of `keys`.
+
+    Made by: import. Lowered in: tile (and by `--moe-to-linalg`).
+
+    ```mlir
+    %w, %e = moe.top_k %probs keys(%logits : tensor<?x64xf32>) {k = 8}
+        : tensor<?x64xf32> -> tensor<?x8xf32>, tensor<?x8xi32>
+    ```
+  }];
+  let arguments = (ins Moe_ScoreTensor:$values, Optional<Moe_ScoreTensor>:$keys, Optional<Index>:$dynamicK,
+                       OptionalAttr<I64Attr>:$k, OptionalAttr<Moe_GroupsAttr>:$groups);
+  let results = (outs Moe_ScoreTensor:$selected, Moe_ChoiceTensor:$index);
+  let assemblyFormat = [{
+    $values (`keys` `(` $keys^ `:` type($keys) `)`)? (`k` `(` $dynamicK^ `)`)? attr-dict
+    `:` type($values) `->` type($selected) `,` type($index)
+  }];
+  let extraClassDeclaration = [{
+    /// What is compared: `keys`, or `values` where there are none.
+    ::mlir::Value getSelectionKeys() { return getKeys() ? getKeys() : getValues(); }
+    int64_t getNumExperts() { return ::llvm::cast<::mlir::RankedTensorType>(getValues().getType()).getDimSize(1); }
+  }];
+  let hasVerifier = 1;
+  let hasCanonicalizer = 1;
+}
+
+def Moe_DropOp : Moe_TensorOp<"drop", [AttrSizedOperandSegments, AllTypesMatch<["indices", "kept"]>]> {
+  let summary = "drops the choices beyond an expert's capacity";
+  let description = [{
+    Walks the choices of `indices` [T, k] in `order`; each takes one of `capacity` places of its expert while there is one,
+    else it becomes -1. A choice of -1 takes no place; a token that names an expert twice takes two. Dropping does not
+    renumber. With `segments` [T] (any ids, in any order: sequences, GShard groups) the capacity holds for each pair of
+    segment and expert.
+
+    | order | walk |
+    |---|---|
+    | "token" | by t * k + j |
+    | "choice" | all first choices by t, then all second ones, ... (GShard) |
+    | "priority" | `priority` [T, k] f32, highest first, equal: lowest t * k + j, NaN last |
+
+    Batch prioritised routing is order "priority" with priority[t, j] = max_e p[t, e] - j.
+
+    Made by: import, for gates with a capacity. Lowered in: tile (and by `--moe-to-linalg`).
+
+    ```mlir
+    %kept = moe.drop %e segments(%sequence : tensor<?xi32>) capacity(%c) {experts = 64, order = "token"} : tensor<?x2xi32>
+    ```
+  }];
+  let arguments = (ins Moe_ChoiceTensor:$indices, Optional<Moe_FloatMatrix>:$priority, Optional<Moe_IndexVector>:$segments,
+                       Index:$capacity, I64Attr:$experts, Moe_DropOrder:$order);
+  let results = (outs Moe_ChoiceTensor:$kept);
+  let assemblyFormat = [{
+    $indices (`priority` `(` $priority^ `:` type($priority) `)`)? (`segments` `(` $segments^ `:` type($segments) `)`)?
+    `capacity` `(` $capacity `)` attr-dict `:` type($indices)
+  }];
+  let hasVerifier = 1;
+  let hasFolder = 1;
+}
+
+def Moe_PlanOp : Moe_TensorOp<"plan"> {
+  let summary = "groups the choices of all tokens by expert";
+  let description = [{
+    A stable counting sort of `indices` [T, k]: group e holds expert e's choices in the order of t * k + j.
+
+    * `offsets` [experts + 1]: group e is the rows offsets[e] .. offsets[e + 1]; offsets[experts] rows are used.
+    * `choices` [T * k]: choices[r] = t * k + j is the choice that row r serves; -1 past the used rows.
+    * `slots` [T, k]: the row of each choice, the inverse of `choices`; -1 for an index of -1, which takes no row.
+
+    Nothing is dropped or padded. Expert choice is e[t, j] = selected ? j : -1 with k = experts.
+
+    Made by: import. Lowered in: tile (and by `--moe-to-linalg`).
+
+    ```mlir
+    %offsets, %choices, %slots = moe.plan %e {experts = 64}
+        : tensor<?x8xi32> -> tensor<65xi32>, tensor<?xi32>, tensor<?x8xi32>
+    ```
+  }];
+  let arguments = (ins Moe_ChoiceTensor:$indices, I64Attr:$experts);
+  let results = (outs Moe_IndexVector:$offsets, Moe_IndexVector:$choices, Moe_ChoiceTensor:$slots);
+  let assemblyFormat = [{
+    $indices attr-dict `:` type($indices) `->` type($offsets) `,` type($choices) `,` type($slots)
+  }];
+  let hasVerifier = 1;
+}
+
+def Moe_GaussianOp : Moe_TensorOp<"gaussian"> {
+  let summary = "standard normal noise that depends on row ids only";
+  let description = [{
+    Noise for noisy gates (Shazeer et al. 2017, eq. 4): out[t, n] ~ N(0, 1), a function of (`seed`, `stream`, ids[t], n) alone,
+    hence the same for every batch split, target and rank count.
+
+    Philox4x32-10 (Salmon et al., SC 2011) with key (seed low, seed high) and counter (id low, id high, n / 4, stream) gives
+    four words x0..x3 for columns 4 * (n / 4) .. + 3. Box-Muller in f32: u = (word + 1) * 2^-32 in (0, 1] for x0 and x2,
+    v = word * 2^-32 for x1 and x3; columns 0 and 1 of a quad are sqrt(-2 ln u0) * (cos, sin)(2 pi v1), columns 2 and 3
+    the same of x2, x3. Ids are taken as 64-bit integers (i32 ids are sign-extended).
+
+    Made by: import. Lowered in: tile (and by `--moe-to-linalg`).
+
+    ```mlir
+    %noise = moe.gaussian rows(%ids) {seed = 42, stream = 3} : tensor<?xi64> -> tensor<?x64xf32>
+    ```
+  }];
+  let arguments = (ins TensorRankOf<[I32, I64], [1]>:$ids, I64Attr:$seed, I64Attr:$stream);
+  let results = (outs Moe_F32Matrix:$noise);
+  let assemblyFormat = "`rows` `(` $ids `)` attr-dict `:` type($ids) `->` type($noise)";
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Rows
+//===----------------------------------------------------------------------===//
+
+def Moe_DispatchOp : Moe_TensorOp<"dispatch"> {
+  let summary = "gathers the rows of a plan";
+  let description = [{
+    rows[r] = x[choices[r] / fanout], zero where choices[r] is -1. With `fanout` = k, x is [T, ...] (activations); with
+    `fanout` = 1, x is [T * k, ...]: flattened combine weights give each row its weight.
+
+    Made by: import. fuse turns it into the gather prologue of `moe.grouped_matmul`; else lowered in tile.
+
+    ```mlir
+    %xs = moe.dispatch %x[%choices] {fanout = 8} : tensor<?x2048xbf16>, tensor<?xi32> -> tensor<?x2048xbf16>
+    ```
+  }];
+  let arguments = (ins Moe_RowTensor:$x, Moe_IndexVector:$choices, I64Attr:$fanout);
+  let results = (outs Moe_RowTensor:$rows);
+  let assemblyFormat = "$x `[` $choices `]` attr-dict `:` type($x) `,` type($choices) `->` type($rows)";
+  let hasVerifier = 1;
+}
+
+def Moe_CombineOp : Moe_TensorOp<"combine"> {
+  let summary = "sums each token's rows in slot order";
+  let description = [{
+    out[t] = sum over j ascending of weights[t, j] * ys[slots[t, j]], in f32, starting at 0; without `weights` every weight
+    is 1. A slot of -1 adds nothing, whatever its weight; unused rows of `ys` are never read. One fixed order, no atomics:
+    the same bits on every target.
+
+    Made by: import. Lowered in: tile (and by `--moe-to-linalg`).
+
+    ```mlir
+    %out = moe.combine %ys[%slots] weights(%w : tensor<?x8xf32>) : tensor<?x2048xf32>, tensor<?x8xi32> -> tensor<?x2048xf32>
+    ```
+  }];
+  let arguments = (ins Moe_FloatMatrix:$ys, Moe_ChoiceTensor:$slots, Optional<Moe_FloatMatrix>:$weights);
+  let results = (outs Moe_F32Matrix:$result);
+  let assemblyFormat = [{
+    $ys `[` $slots `]` (`weights` `(` $weights^ `:` type($weights) `)`)? attr-dict
+    `:` type($ys) `,` type($slots) `->` type($result)
+  }];
+  let hasVerifier = 1;
+  let hasCanonicalizer = 1;
+}
+//===----------------------------------------------------------------------===//
+// Experts
+//===----------------------------------------------------------------------===//
+
+def Moe_ExpertsOp : Moe_Op<"experts", [AttrSizedOperandSegments, SingleBlock, RecursiveMemoryEffects,
+    RecursivelySpeculatable, DeclareOpInterfaceMethods<ReifyRankedShapedTypeOpInterface, ["reifyResultShapes"]>,
+    DeclareOpInterfaceMethods<Moe_PerExpertOpInterface>]> {
+  let summary = "runs each expert's network on its group of rows";
+  let description = [{
+    For each expert e runs the region on the rows offsets[e] .. offsets[e + 1] of every `rows` operand and on slice e of
+    every `params` operand. One block argument per row operand (tensor<? x ...>: the leading size is the group's), then one
+    per parameter (the operand's type without dimension 0). The region is one expert's network: any tensor program, which
+    may itself route (hierarchical MoE, Shazeer et al. 2017, appendix B). It yields one tensor per result, with as many
+    rows as it was given.
+
+    Rows in no group are zero in the results; empty groups cost nothing. The region may use values from above.
+
+    Made by: import. route cuts it into `moe.grouped_matmul` where it can; what it cannot cut is a loop over experts
+    after tile (and after `--moe-to-linalg`).
+
+    ```mlir
+    %ys = moe.experts rows(%xs : tensor<?x64xf32>) groups(%offsets : tensor<9xi32>) params(%w : tensor<8x32x64xf32>)
+        -> tensor<?x32xf32> {
+    ^bb0(%x: tensor<?x64xf32>, %we: tensor<32x64xf32>):
+      ...
+      moe.yield %y : tensor<?x32xf32>
+    }
+    ```
+  }];
+  let arguments = (ins Variadic<Moe_RowTensor>:$rows, Moe_IndexVector:$offsets, Variadic<AnyRankedTensor>:$params);
+  let results = (outs Variadic<Moe_RowTensor>:$results);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{
+    `rows` `(` $rows `:` type($rows) `)` `groups` `(` $offsets `:` type($offsets) `)`
+    (`params` `(` $params^ `:` type($params) `)`)? attr-dict-with-keyword `->` type($results) $body
+  }];
+  let hasVerifier = 1;
+  let hasCanonicalizer = 1;
+}
+
+def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, SingleBlock, DestinationStyleOpInterface,
+    DeclareOpInterfaceMethods<TilingInterface, ["getLoopIteratorTypes", "getIterationDomain", "getTiledImplementation",
+                                                "getResultTilePosition"]>,
+    DeclareOpInterfaceMethods<ReifyRankedShapedTypeOpInterface, ["reifyResultShapes"]>,
+    DeclareOpInterfaceMethods<MemoryEffectsOpInterface>, DeclareOpInterfaceMethods<Moe_PerExpertOpInterface>]> {
+  let summary = "one matrix product per group of rows, with an epilogue";
+  let description = [{
+    The waist of the compiler: every target implements this one op. For a row r of group e and a column n
+
+        acc_i = sum over k ascending of x[row(r), k] * weights_i[e, n, k]          (f32, one accumulator)
+        out[r, n] = epilogue(acc_0, .., row scalars[r].., column scalars[e, n]..)
+
+    row(r) is r, or choices[r] / fanout with `choices` (the gather prologue; a choice of -1 is a row of zeros). Several weight
+    operands share x: gate and up. Rows in no group keep the value they have in `outs`. A dense matrix product is the
+    case of one group.
+
+    | operand | shape |
+    |---|---|
+    | x | [R, K], or [T, K] with choices |
+    | weights | [E, N, K], or packed in panels of 16 columns: [E, N/16, K, 16], or [E, N/16, K/2, 16, 2] (pairs) |
+    | offsets | [E + 1], i32, ascending |
+    | choices | [R], i32 |
+    | row_scalars | [R] each: a row's gate weight |
+    | column_scalars | [E, N] each: biases, scales |
+    | outs | [R, N] |
+
+    N need not be a multiple of 16: the last panel is padded with zeros. Same for K and pairs.
+    The epilogue is a region on scalars: the accumulators (f32), one value per row scalar and column scalar, in their
+    element types; it yields out's element type. Each rounding to a storage type is in it, where a pass can see it.
+
+    Made by: route. Packed weights: pack. Tiled over columns by: tile. Lowered in: kernel (to vector loops on memrefs),
+    or by `--moe-to-linalg`.
+
+    ```mlir
+    %h = moe.grouped_matmul rows(%x : tensor<?x64xbf16>) weights(%gate, %up : tensor<8x32x64xbf16>, tensor<8x32x64xbf16>)
+        groups(%offsets : tensor<9xi32>) outs(%init : tensor<?x32xbf16>) {
+    ^bb0(%g: f32, %u: f32):
+      %s = math.absf %g : f32
+      %p = arith.mulf %s, %u : f32
+      %t = arith.truncf %p : f32 to bf16
+      moe.yield %t : bf16
+    } -> tensor<?x32xbf16>
+    ```
+  }];
+  let arguments = (ins AnyShaped:$x, Variadic<AnyShaped>:$weights, AnyShaped:$offsets, Optional<AnyShaped>:$choices,
+                       Variadic<AnyShaped>:$rowScalars, Variadic<AnyShaped>:$columnScalars, AnyShaped:$init,
+                       DefaultValuedAttr<I64Attr, "1">:$fanout);
+  let results = (outs Optional<AnyRankedTensor>:$result);
+  let regions = (region SizedRegion<1>:$epilogue);
+  let assemblyFormat = [{
+    `rows` `(` $x `:` type($x) `)` `weights` `(` $weights `:` type($weights) `)`
+    `groups` `(` $offsets `:` type($offsets) `)`
+    (`choices` `(` $choices^ `:` type($choices) `)`)?
+    (`row_scalars` `(` $rowScalars^ `:` type($rowScalars) `)`)?
+    (`column_scalars` `(` $columnScalars^ `:` type($columnScalars) `)`)?
+    `outs` `(` $init `:` type($init) `)` attr-dict-with-keyword $epilogue (`->` type($result)^)?
+  }];
+  let extraClassDeclaration = [{
+    static constexpr int64_t panelWidth = 16;
+    ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitMutable(); }
+    /// Rank of the weights: 3 plain, 4 panels, 5 panels of pairs.
+    int64_t getWeightRank() { return ::llvm::cast<::mlir::ShapedType>(getWeights().front().getType()).getRank(); }
+    bool isPacked() { return getWeightRank() > 3; }
+    /// Columns of the output (static) and length of a sum.
+    int64_t getNumColumns() { return ::llvm::cast<::mlir::ShapedType>(getInit().getType()).getDimSize(1); }
+    int64_t getDepth() { return ::llvm::cast<::mlir::ShapedType>(getX().getType()).getDimSize(1); }
+  }];
+  let hasVerifier = 1;
+  let hasCanonicalizer = 1;
+}
+
+def Moe_YieldOp : Moe_Op<"yield", [Pure, ReturnLike, Terminator, ParentOneOf<["ExpertsOp", "GroupedMatmulOp"]>]> {
+  let summary = "ends a region of a moe op with its values";
+  let description = [{
+    Tensors in `moe.experts`, one scalar in the epilogue of `moe.grouped_matmul`. Goes with its parent.
+  }];
+  let arguments = (ins Variadic<AnyType>:$values);
+  let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
+}
+
+//===----------------------------------------------------------------------===//
+// What surrounds the experts
+//===----------------------------------------------------------------------===//
+
+def Moe_AttentionOp : Moe_TensorOp<"attention", [
+    DeclareOpInterfaceMethods<TilingInterface, ["getLoopIteratorTypes", "getIterationDomain", "getTiledImplementation",
+                                                "getResultTilePosition"]>]> {
+  let summary = "causal grouped-query attention over a key-value cache";
+  let description = [{
+    For sequence b, query s and head h, with p = past + s the query's absolute position and g = h / (Hq / Hkv) its
+    key-value head:
+
+        z[q] = scale * sum over d ascending of query[b, s, h, d] * keys[b, q, g, d]     for max(0, p - window + 1) <= q <= p
+        out[b, s, h] = sum over q ascending of softmax(z)[q] * values[b, q, g]
+
+    all in f32. Cache positions after p are never read, so the result of a token is the same bits whether it comes alone,
+    in a batch, or in any split of its sequence.
+
+    | operand | shape |
+    |---|---|
+    | query | [B, S, Hq, D] |
+    | keys, values | [B, capacity, Hkv, D], capacity >= past + S |
+    | past | index |
+    | result | [B, S, Hq, D] f32 |
+
+    `window` counts visible positions including the own one; absent: all.
+
+    Made by: import. Tiled over queries and heads, then lowered in: tile (and by `--moe-to-linalg`).
+
+    ```mlir
+    %y = moe.attention %q, %k, %v past(%past) {scale = 0.125 : f32}
+        : tensor<?x?x32x64xbf16>, tensor<?x?x4x64xbf16>, tensor<?x?x4x64xbf16> -> tensor<?x?x32x64xf32>
+    ```
+  }];
+  let arguments = (ins TensorRankOf<[AnyFloat], [4]>:$query, TensorRankOf<[AnyFloat], [4]>:$keys,
+                       TensorRankOf<[AnyFloat], [4]>:$cachedValues, Index:$past, F32Attr:$scale, OptionalAttr<I64Attr>:$window);
+  let results = (outs TensorRankOf<[F32], [4]>:$result);
+  let assemblyFormat = [{
+    $query `,` $keys `,` $cachedValues `past` `(` $past `)` attr-dict
+    `:` type($query) `,` type($keys) `,` type($cachedValues) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+#endif // MOE_OPS_TD
