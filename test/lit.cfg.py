@@ -1,0 +1,90 @@
+# Configuration of the lit suites. build/test/lit.site.cfg.py sets the paths and then loads this file.
+#
+# Environment: MOE_CHECK_ROUNDTRIP=0 stops every moe-opt of the suite from verifying that what it reads survives printing
+# and parsing, as text and as bytecode. That is on by default: it costs little and finds syntax that does not round trip.
+import ctypes
+import os
+import platform
+import re
+import shutil
+import sys
+
+import lit.formats
+
+config.name = "moe-mlir"
+config.suffixes = [".mlir", ".test"]
+config.excludes = ["Inputs", "CMakeLists.txt", "Unit"]
+config.test_format = lit.formats.ShTest(execute_external=False)
+config.test_source_root = os.path.dirname(__file__)
+config.test_exec_root = config.moe_test_exec_root
+
+# A test that hangs is ended, where lit can do that (Debian: python3-psutil).
+if lit_config.maxIndividualTestTime == 0 and lit_config.maxIndividualTestTimeIsSupported[0]:
+    lit_config.maxIndividualTestTime = 300
+
+# ---- environment
+config.environment["PATH"] = os.pathsep.join([config.moe_tools_dir, config.llvm_tools_dir, os.environ["PATH"]])
+config.environment["FILECHECK_OPTS"] = "-enable-var-scope --allow-unused-prefixes=false"
+for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "MOE_THREADS", "MOE_ISA"):
+    if name in os.environ:
+        config.environment[name] = os.environ[name]
+
+
+# ---- substitutions
+def tool(name, folder, flags=""):
+    """Replaces the bare word `name` in RUN lines by the program of that name in `folder`."""
+    path = os.path.join(folder, name)
+    config.substitutions.append((r"(?<![\w%%./-])%s(?![\w./-])" % re.escape(name), (path + " " + flags).rstrip()))
+
+
+roundtrip = os.environ.get("MOE_CHECK_ROUNDTRIP", "1") != "0"
+tool("moe-opt", config.moe_tools_dir, "--verify-roundtrip" if roundtrip else "")
+tool("moe-compile", config.moe_tools_dir)
+tool("moe-lsp-server", config.moe_tools_dir)
+for name in ("FileCheck", "not", "mlir-runner", "mlir-translate", "split-file", "count"):
+    tool(name, config.llvm_tools_dir)
+
+config.substitutions += [
+    ("%python", '"%s"' % sys.executable),
+    ("%moe-check-lib", os.path.join(config.moe_lib_dir, "libmoe_check_runtime.so")),
+    ("%moe-runtime-lib", os.path.join(config.moe_lib_dir, "libmoe_runtime.so")),
+    ("%mlir-lib-dir", config.llvm_lib_dir),
+    ("%inputs", os.path.join(config.test_source_root, "Inputs")),
+    ("%examples", os.path.join(config.moe_source_dir, "examples")),
+    ("%moe-tools-dir", config.moe_tools_dir),
+]
+
+
+# ---- features
+def cpu_flags():
+    try:
+        with open("/proc/cpuinfo") as cpuinfo:
+            for line in cpuinfo:
+                if line.startswith("flags"):
+                    return set(line.split(":", 1)[1].split())
+    except OSError:
+        pass
+    return set()
+
+
+def loads(library):
+    try:
+        ctypes.CDLL(library)
+        return True
+    except OSError:
+        return False
+
+
+avx2 = {"avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"}  # x86-64-v3
+avx512 = avx2 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}  # x86-64-v4
+for feature, present in {
+    "x86-64": platform.machine() in ("x86_64", "AMD64"),
+    "avx2": avx2 <= cpu_flags(),
+    "avx512": avx512 <= cpu_flags(),
+    "cuda": os.path.exists("/dev/nvidiactl") and loads("libcuda.so.1"),
+    "ptxas": shutil.which("ptxas") is not None,
+    "asserts": config.llvm_assertions.upper() in ("ON", "TRUE", "1"),
+    "sanitizer": bool(config.moe_sanitizer),
+}.items():
+    if present:
+        config.available_features.add(feature)
