@@ -21,7 +21,7 @@ namespace {
 struct RawOptions {
   std::string target = "cpu", weights = "embed", numerics = "storage", quantize, runOn;
   std::string emit = "exe";
-  std::vector<std::string> gpuArch;
+  std::vector<std::string> gpuArch, layers;
   bool version = false;
 };
 
@@ -49,13 +49,13 @@ std::string join(const std::vector<std::string> &words) {
   return text;
 }
 
-/// The number after "random:"; nothing if it is not a whole number below 2^64.
-std::optional<uint64_t> parseSeed(const std::string &text) {
-  uint64_t seed = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
-  if (text.empty() || error != std::errc() || end != text.data() + text.size())
+/// A whole number that fits `Int`; nothing for any other text.
+template <typename Int> std::optional<Int> parseNumber(const std::string &text) {
+  Int number = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.empty() || error != std::errc() || end != text.data() + text.size() || text[0] == '-')
     return std::nullopt;
-  return seed;
+  return number;
 }
 
 void declare(CLI::App &app, CompileOptions &options, RawOptions &raw, const std::vector<std::string> &phases) {
@@ -67,11 +67,12 @@ void declare(CLI::App &app, CompileOptions &options, RawOptions &raw, const std:
       ->type_name("OUT")
       ->group(io);
   app.add_option("--emit", raw.emit,
-                 "exe (default), shared (with a C header), obj, llvm, mlir; ptx, cubin, fatbin later")
+                 "default exe; shared comes with a C header; ptx, cubin and fatbin are not supported yet")
       ->type_name("KIND")
       ->check(CLI::IsMember({"exe", "shared", "obj", "llvm", "mlir", "ptx", "cubin", "fatbin"}))
       ->group(io);
-  app.add_option("--compile-to", options.compileTo, "stop after a phase and print the IR: " + join(phases))
+  app.add_option("--compile-to", options.compileTo,
+                 "stop after a phase and print the IR (to OUT, else standard output)")
       ->type_name("PHASE")
       ->check(CLI::IsMember(phases))
       ->group(look);
@@ -81,20 +82,19 @@ void declare(CLI::App &app, CompileOptions &options, RawOptions &raw, const std:
          "only config.json)")
       ->type_name("HOW")
       ->group(io);
-  app.add_option("--layers", options.layers, "compile these MoE blocks, as entries moe.<L>, instead of the whole model")
+  app.add_option("--layers", raw.layers, "compile these MoE blocks, as entries moe.<L>, instead of the whole model")
       ->type_name("L[,L...]")
       ->delimiter(',')
-      ->check(CLI::NonNegativeNumber)
       ->group(model);
-  app.add_option("--numerics", raw.numerics, "storage (default: activations in the checkpoint's format) or f32")
+  app.add_option("--numerics", raw.numerics, "default storage: activations in the checkpoint's format")
       ->type_name("MODE")
       ->check(CLI::IsMember({"storage", "f32"}))
       ->group(model);
-  app.add_option("--quantize", raw.quantize, "int8, int4 or mxfp4 experts (not supported yet)")
+  app.add_option("--quantize", raw.quantize, "of the experts' weights (not supported yet)")
       ->type_name("FORMAT")
       ->check(CLI::IsMember({"int8", "int4", "mxfp4"}))
       ->group(model);
-  app.add_option("--target", raw.target, "cpu (default) or cuda (not supported yet)")
+  app.add_option("--target", raw.target, "default cpu; cuda is not supported yet")
       ->type_name("TARGET")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->group(machine);
@@ -109,7 +109,7 @@ void declare(CLI::App &app, CompileOptions &options, RawOptions &raw, const std:
       ->type_name("sm_XX[,...]")
       ->delimiter(',')
       ->group(machine);
-  app.add_option("--run-on", raw.runOn, "device or host (the kernel emulator), with --target=cuda")
+  app.add_option("--run-on", raw.runOn, "with --target=cuda; host is the kernel emulator")
       ->type_name("WHERE")
       ->check(CLI::IsMember({"device", "host"}))
       ->group(machine);
@@ -146,7 +146,7 @@ static std::optional<CommandLine> translate(CompileOptions &options, const RawOp
 
   const std::string random = "random:";
   if (raw.weights.compare(0, random.size(), random) == 0) {
-    std::optional<uint64_t> seed = parseSeed(raw.weights.substr(random.size()));
+    std::optional<uint64_t> seed = parseNumber<uint64_t>(raw.weights.substr(random.size()));
     if (!seed)
       return usage("--weights=random:SEED: expected a whole number but got '" + raw.weights.substr(random.size()) +
                    "'");
@@ -158,6 +158,12 @@ static std::optional<CommandLine> translate(CompileOptions &options, const RawOp
     return usage("--weights: expected embed, external or random:SEED but got '" + raw.weights + "'");
   }
 
+  for (const std::string &text : raw.layers) {
+    std::optional<int64_t> layer = parseNumber<int64_t>(text);
+    if (!layer)
+      return usage("--layers: expected numbers separated by commas but got '" + text + "'");
+    options.layers.push_back(*layer);
+  }
   for (const std::string &level : options.cpu) {
     bool alone = level == "native" || level == "generic";
     if (alone && options.cpu.size() > 1)

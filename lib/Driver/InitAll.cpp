@@ -3,11 +3,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "moe/InitAll.h"
 
-#if __has_include("dialect/Check/Check.h")
-#include "dialect/Check/Check.h"
-#endif
-#if __has_include("dialect/Moe/IR/Moe.h")
-#include "dialect/Moe/IR/Moe.h"
+#include "dialect/Check/CheckOps.h"
+#include "dialect/Check/Passes.h"
+#if __has_include("dialect/Moe/IR/MoeOps.h")
+#include "dialect/Moe/IR/MoeOps.h"
 #endif
 #if __has_include("dialect/Moe/Transforms/Passes.h")
 #include "dialect/Moe/Transforms/Passes.h"
@@ -28,16 +27,12 @@ void moe::registerAllDialects(mlir::DialectRegistry &registry) {
   mlir::registerAllDialects(registry);
   mlir::registerAllExtensions(registry);
   mlir::registerAllToLLVMIRTranslations(registry);
-#if __has_include("dialect/Moe/IR/Moe.h")
+#if __has_include("dialect/Moe/IR/MoeOps.h")
   registry.insert<MoeDialect>();
 #endif
 }
 
-void moe::registerTestDialects(mlir::DialectRegistry &registry) {
-#if __has_include("dialect/Check/Check.h")
-  registry.insert<check::CheckDialect>();
-#endif
-}
+void moe::registerTestDialects(mlir::DialectRegistry &registry) { registry.insert<check::CheckDialect>(); }
 
 void moe::registerMoePasses() {
 #if __has_include("dialect/Moe/Transforms/Passes.h")
@@ -56,4 +51,4 @@ void moe::registerAllPasses() {
   registerMoePasses();
 }
 
-void moe::registerTestPasses() {}
+void moe::registerTestPasses() { check::registerCheckPasses(); }

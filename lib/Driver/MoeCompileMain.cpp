@@ -1,11 +1,57 @@
-#include "moe/Driver/Options.h"
+//===- MoeCompileMain.cpp - moe-compile -----------------------------------===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Compilation.h"
+#include "Errors.h"
 #include "moe/Driver/Tools.h"
-#include <cstdio>
+#include "moe/InitAll.h"
+#include "moe/Runtime/Cpu.h"
+
+#include "llvm/Support/InitLLVM.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace moe;
+
+char DriverError::ID = 0;
+
+/// Tells the user, in one line; returns the exit status.
+static int report(llvm::Error error) {
+  int status = statusOk;
+  auto say = [](llvm::StringRef message) {
+    llvm::errs() << "moe-compile: error: ";
+    for (char c : message)
+      llvm::errs() << (c == '\n' ? ' ' : c);
+    llvm::errs() << '\n';
+  };
+  llvm::handleAllErrors(
+      std::move(error),
+      [&](const DriverError &failure) {
+        status = failure.status;
+        if (!failure.reported)
+          say(failure.message);
+      },
+      [&](const llvm::ErrorInfoBase &failure) {
+        status = statusBadInput;
+        say(failure.message());
+      });
+  return status;
+}
+
 int moe::moeCompileMain(int argc, char **argv) {
-  CommandLine c = parseCommandLine(argc, argv, {"import", "llvm", "binary"}, {"avx512", "avx2"});
-  if (c.status) {
-    fputs(c.text.c_str(), *c.status ? stderr : stdout);
-    return *c.status;
+  llvm::InitLLVM init(argc, argv);
+  std::vector<std::string> phases;
+  for (Phase phase : {Phase::Import, Phase::Route, Phase::Distribute, Phase::Fuse, Phase::Pack, Phase::Tile,
+                      Phase::Bufferize, Phase::Kernel, Phase::LLVM, Phase::Binary})
+    phases.push_back(phaseName(phase).str());
+  CommandLine command = parseCommandLine(argc, argv, phases, rt::knownIsaLevels());
+  if (command.status) {
+    (*command.status == statusOk ? llvm::outs() : llvm::errs()) << command.text;
+    return *command.status;
   }
-  return 0;
+  mlir::DialectRegistry registry;
+  registerAllDialects(registry);
+  registerMoePasses();
+  mlir::MLIRContext context(registry);
+  context.printOpOnDiagnostic(false); // models are large, and errors are one line
+  return report(Compilation(command.options, context).run());
 }

@@ -1,0 +1,83 @@
+//===- CPU.h - object code and executables for CPUs -----------------*- C++ -*-===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The last steps of a compilation: LLVM dialect -> LLVM IR -> object file -> executable. One object holds the code of
+// all instruction-set levels; `moe_model_variants` (moe/Runtime/Abi.h) lists them, and the runtime picks at start-up.
+//
+//===----------------------------------------------------------------------===//
+#ifndef MOE_TARGET_CPU_H
+#define MOE_TARGET_CPU_H
+
+#include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/Error.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace llvm {
+class LLVMContext;
+class Module;
+class TargetMachine;
+class raw_ostream;
+class raw_pwrite_stream;
+} // namespace llvm
+
+namespace mlir {
+class ModuleOp;
+} // namespace mlir
+
+namespace moe::cpu {
+
+/// What goes into the object beside code; see moe/Runtime/Abi.h.
+struct ModelData {
+  std::vector<std::string> entries; // names of the entry functions
+  std::vector<std::string> levels;  // instruction-set levels (moe/Runtime/Cpu.h), best first
+  std::string manifest;             // JSON
+  std::string tokenizer;            // JSON or empty
+};
+
+/// Code of a model as optimised LLVM IR for x86-64, every function with the features of its level.
+class Program {
+public:
+  /// Translates `module` (LLVM dialect, with a function `moe_entry_<entry>.<level>` for each entry and level of
+  /// `data`), adds the data of `data` and optimises. Only the data symbols stay visible outside the object.
+  static llvm::Expected<Program> create(mlir::ModuleOp module, const ModelData &data);
+
+  /// Writes a relocatable object file.
+  llvm::Error emitObject(llvm::raw_pwrite_stream &stream);
+
+  /// Prints the LLVM IR as text.
+  void print(llvm::raw_ostream &stream) const;
+
+  Program(Program &&);
+  Program &operator=(Program &&);
+  ~Program();
+
+private:
+  Program();
+
+  // In this order: the module must go before its context.
+  std::unique_ptr<llvm::LLVMContext> context;
+  std::unique_ptr<llvm::TargetMachine> machine;
+  std::unique_ptr<llvm::Module> module;
+};
+
+/// Links `object` with the runtime's command line into the position-independent executable `output`, which needs
+/// nothing but libc and libm. `installation` is the folder with the runtime's archives and crt objects (see
+/// `getInstallation`). Nothing is left at `output` after an error.
+llvm::Error linkExecutable(llvm::StringRef object, llvm::StringRef installation, llvm::StringRef output);
+
+/// Links `object` with the runtime's C interface into the shared library `output`, in the same way. Programs linked to
+/// it will look for a file called `name`.
+llvm::Error linkShared(llvm::StringRef object, llvm::StringRef installation, llvm::StringRef output,
+                       llvm::StringRef name);
+
+/// The folder `../lib/moe` beside the folder of the running program.
+std::string getInstallation();
+
+} // namespace moe::cpu
+
+#endif // MOE_TARGET_CPU_H

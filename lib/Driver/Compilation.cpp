@@ -1,0 +1,350 @@
+//===- Compilation.cpp - one run of moe-compile ---------------------------===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Compilation.h"
+#include "Errors.h"
+#include "OutputFile.h"
+
+#include "moe/Frontend/HuggingFace.h"
+#include "moe/Runtime/Cpu.h"
+#include "moe/Target/CPU.h"
+
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/Parser/Parser.h"
+#include "mlir/Pass/PassManager.h"
+#include "llvm/ADT/ScopeExit.h"
+#include "llvm/ADT/SmallString.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/raw_ostream.h"
+
+#include <chrono>
+
+using namespace moe;
+namespace fs = llvm::sys::fs;
+namespace path = llvm::sys::path;
+
+Compilation::Compilation(const CompileOptions &options, mlir::MLIRContext &context)
+    : options(options), context(context) {}
+
+Compilation::~Compilation() = default;
+
+llvm::Error Compilation::timed(llvm::StringRef name, llvm::function_ref<llvm::Error()> step) {
+  auto start = std::chrono::steady_clock::now();
+  llvm::Error error = step();
+  double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  steps.push_back({name.str(), seconds});
+  if (options.verbose)
+    llvm::errs() << llvm::formatv("moe-compile: {0,-12} {1,8:F1} ms\n", name, seconds * 1e3);
+  return error;
+}
+
+/// "lexicon-moe" for "models/lexicon-moe/", "gate" for "examples/gate.mlir", the real folder's name for ".".
+static std::string baseName(llvm::StringRef model, bool isFile) {
+  llvm::SmallString<128> real;
+  if (fs::real_path(model, real))
+    real = model;
+  return (isFile ? path::stem(real) : path::filename(real)).str();
+}
+
+llvm::Error Compilation::chooseOutput() {
+  bool stops = last && *last != Phase::Binary;
+  output = options.output;
+  if (output.empty() && stops)
+    output = "-";
+  if (output.empty()) {
+    if (options.model == "-")
+      return usageError("-o is needed when the model comes from standard input");
+    static const llvm::StringRef endings[] = {"", ".so", ".o", ".ll", ".mlir"};
+    output = baseName(options.model, isFile) + endings[size_t(options.emit)].str();
+  }
+  if (output == "-")
+    return llvm::Error::success();
+  if (fs::equivalent(options.model, output) && !fs::is_directory(output))
+    return inputError("output '" + output + "' is the model itself; name another file with -o");
+  return checkOutput(output);
+}
+
+llvm::Error Compilation::load() {
+  bool isStdin = options.model == "-";
+  if (!isStdin && !fs::exists(options.model))
+    return inputError("'" + options.model + "' does not exist");
+  isFile = isStdin || !fs::is_directory(options.model);
+  if (isFile && !isStdin && path::extension(options.model) != ".mlir")
+    return inputError("'" + options.model + "': expected a checkpoint folder or an .mlir file");
+  if (isFile && !options.layers.empty())
+    return usageError("--layers needs a checkpoint folder");
+  if (llvm::Error error = chooseOutput())
+    return error;
+  return timed("load", [&] { return isFile ? loadFile() : loadFolder(); });
+}
+
+llvm::Error Compilation::loadFile() {
+  auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(options.model, /*IsText=*/true);
+  if (!buffer)
+    return inputError("cannot read '" + options.model + "': " + buffer.getError().message());
+  sources.AddNewSourceBuffer(std::move(*buffer), llvm::SMLoc());
+  diagnostics = std::make_unique<mlir::SourceMgrDiagnosticHandler>(sources, &context, llvm::errs());
+  model.module = mlir::parseSourceFile<mlir::ModuleOp>(sources, &context);
+  if (!model.module)
+    return reportedError();
+  model.info.name = options.model == "-" ? "stdin" : baseName(options.model, /*isFile=*/true);
+  std::optional<uint64_t> seed;
+  if (options.weights == WeightsMode::Random)
+    seed = options.seed;
+  auto parameters = collectFileParameters(*model.module, options.model, seed);
+  if (!parameters)
+    return parameters.takeError();
+  model.parameters = std::move(*parameters);
+  return llvm::Error::success();
+}
+
+llvm::Error Compilation::loadFolder() {
+  diagnostics = std::make_unique<mlir::ScopedDiagnosticHandler>(&context, [&](mlir::Diagnostic &diagnostic) {
+    if (diagnostic.getSeverity() == mlir::DiagnosticSeverity::Error && firstError.empty())
+      firstError = diagnostic.str();
+    else if (diagnostic.getSeverity() == mlir::DiagnosticSeverity::Warning)
+      llvm::errs() << "moe-compile: warning: " << diagnostic.str() << "\n";
+    return mlir::success();
+  });
+  ImportOptions import;
+  import.numerics = options.numericsF32 ? Numerics::F32 : Numerics::Storage;
+  import.layers = options.layers;
+  if (options.weights == WeightsMode::Random)
+    import.randomSeed = options.seed;
+  auto imported = importHuggingFace(context, options.model, import);
+  if (!imported)
+    return imported.takeError();
+  model = std::move(*imported);
+  return llvm::Error::success();
+}
+
+llvm::Error Compilation::passError(llvm::StringRef phase) {
+  if (isFile)
+    return reportedError();
+  return internalError("phase " + phase + ": " + (firstError.empty() ? "failed without a message" : firstError));
+}
+
+llvm::Error Compilation::runPhase(Phase phase) {
+  return timed(phaseName(phase), [&]() -> llvm::Error {
+    PipelineOptions pipeline;
+    pipeline.isaLevels.assign(levels.begin(), levels.end());
+    pipeline.reference = options.reference;
+    mlir::PassManager passes(&context);
+    buildPhase(passes, phase, pipeline);
+    if (mlir::failed(passes.run(*model.module)))
+      return passError(phaseName(phase));
+    return saveTemporary((phaseName(phase) + ".mlir").str(),
+                         [&](llvm::raw_ostream &stream) { model.module->print(stream); });
+  });
+}
+
+llvm::Error Compilation::takeParameters() {
+  auto table = makeWeightsTable(*model.module);
+  if (!table)
+    return table.takeError();
+  weights = std::move(*table);
+  auto signatures = collectEntries(*model.module, weights);
+  if (!signatures)
+    return signatures.takeError();
+  entries = std::move(*signatures);
+
+  if (auto nested = mlir::SymbolTable(*model.module).lookup<mlir::ModuleOp>("prepare")) {
+    nested->remove();
+    prepare = nested;
+  }
+  for (const WeightsTensor &tensor : weights.tensors)
+    mlir::SymbolTable(*model.module).lookup(tensor.name)->erase();
+  return llvm::Error::success();
+}
+
+bool Compilation::hasExternalWeights() const {
+  if (weights.tensors.empty())
+    return false;
+  // Nothing can be appended to an object file: a linker would drop it.
+  bool appends = options.emit == EmitKind::Exe || options.emit == EmitKind::Shared;
+  return !appends || options.weights == WeightsMode::External;
+}
+
+llvm::Error Compilation::writeText(llvm::function_ref<void(llvm::raw_ostream &)> print) {
+  if (output == "-") {
+    print(llvm::outs());
+    llvm::outs().flush();
+    return llvm::Error::success();
+  }
+  auto file = OutputFile::create(output);
+  if (!file)
+    return file.takeError();
+  auto write = [&](llvm::raw_fd_ostream &stream) {
+    print(stream);
+    return llvm::Error::success();
+  };
+  if (llvm::Error error = file->append(write))
+    return error;
+  return file->keep();
+}
+
+llvm::Error Compilation::saveTemporary(llvm::StringRef suffix, llvm::function_ref<void(llvm::raw_ostream &)> print) {
+  if (!options.saveTemps)
+    return llvm::Error::success();
+  std::string name = output == "-" ? model.info.name : output;
+  std::error_code code;
+  llvm::raw_fd_ostream stream(name + "." + suffix.str(), code);
+  if (code)
+    return inputError("cannot write '" + name + "." + suffix + "': " + code.message());
+  print(stream);
+  return llvm::Error::success();
+}
+
+llvm::Error Compilation::writeWeightsTo(OutputFile &file) {
+  return file.append([&](llvm::raw_fd_ostream &stream) {
+    uint64_t position = 0;
+    fs::file_size(file.getTemporary(), position);
+    return writeWeights(weights, prepare.get(), *model.parameters, modelFingerprint, position, stream);
+  });
+}
+
+llvm::Error Compilation::writeBinary() {
+  bool isObject = options.emit == EmitKind::Obj, isShared = options.emit == EmitKind::Shared;
+  std::optional<cpu::Program> program;
+  auto makeCode = [&]() -> llvm::Error {
+    bool isRandom = options.weights == WeightsMode::Random;
+    auto hash = fingerprint(weights, prepare.get(), isRandom ? nullptr : model.parameters.get(),
+                            isRandom ? "random " + std::to_string(options.seed) : std::string());
+    if (!hash)
+      return hash.takeError();
+    modelFingerprint = *hash;
+    llvm::StringRef mode = weights.tensors.empty() ? "none" : hasExternalWeights() ? "external" : "embed";
+    cpu::ModelData data;
+    for (const Entry &entry : entries)
+      data.entries.push_back(entry.name);
+    data.levels = levels;
+    data.manifest = writeManifest({model.info, options.numericsF32 ? Numerics::F32 : Numerics::Storage, levels,
+                                   mode.str(), modelFingerprint, weights, entries});
+    data.tokenizer = model.info.tokenizerJson;
+    auto made = cpu::Program::create(*model.module, data);
+    if (!made)
+      return internalError(llvm::toString(made.takeError()));
+    program.emplace(std::move(*made));
+    return saveTemporary("ll", [&](llvm::raw_ostream &stream) { program->print(stream); });
+  };
+  if (llvm::Error error = timed("optimise", makeCode))
+    return error;
+  if (options.emit == EmitKind::LLVM)
+    return writeText([&](llvm::raw_ostream &stream) { program->print(stream); });
+
+  // From here on everything goes to temporary files, which are renamed together at the end.
+  std::string base = output == "-" ? model.info.name : output;
+  std::vector<OutputFile> files;
+  llvm::SmallString<0> code;
+  auto generate = [&]() -> llvm::Error {
+    llvm::raw_svector_ostream stream(code);
+    return program->emitObject(stream);
+  };
+  if (llvm::Error error = timed("code", generate))
+    return error;
+  if (isObject && output == "-") {
+    llvm::outs() << code;
+  } else {
+    auto object = OutputFile::create(isObject ? output : output + ".o");
+    if (!object)
+      return object.takeError();
+    auto write = [&](llvm::raw_fd_ostream &stream) {
+      stream << code;
+      return llvm::Error::success();
+    };
+    if (llvm::Error error = object->append(write))
+      return error;
+    if (isObject) {
+      files.push_back(std::move(*object));
+    } else {
+      auto linked = OutputFile::create(output);
+      if (!linked)
+        return linked.takeError();
+      std::string installation = cpu::getInstallation();
+      auto link = [&] {
+        return isShared ? cpu::linkShared(object->getTemporary(), installation, linked->getTemporary(),
+                                          path::filename(output))
+                        : cpu::linkExecutable(object->getTemporary(), installation, linked->getTemporary());
+      };
+      if (llvm::Error error = timed("link", link))
+        return error;
+      files.push_back(std::move(*linked));
+      if (options.saveTemps)
+        files.push_back(std::move(*object));
+    }
+  }
+
+  if (!weights.tensors.empty()) {
+    if (hasExternalWeights()) {
+      auto file = OutputFile::create(base + ".weights");
+      if (!file)
+        return file.takeError();
+      files.push_back(std::move(*file));
+    }
+    OutputFile &target = hasExternalWeights() ? files.back() : files.front();
+    if (llvm::Error error = timed("weights", [&] { return writeWeightsTo(target); }))
+      return error;
+  }
+  if (isShared) {
+    llvm::SmallString<128> interface(cpu::getInstallation());
+    path::append(interface, "MoeModel.h");
+    auto text = llvm::MemoryBuffer::getFile(interface);
+    if (!text)
+      return inputError("'" + interface + "' is missing from the installation of moe-compile");
+    llvm::SmallString<128> name(output);
+    path::replace_extension(name, "h");
+    auto header = OutputFile::create(name);
+    if (!header)
+      return header.takeError();
+    auto write = [&](llvm::raw_fd_ostream &stream) {
+      stream << writeHeader(path::filename(output), (*text)->getBuffer(), model.info, entries);
+      return llvm::Error::success();
+    };
+    if (llvm::Error error = header->append(write))
+      return error;
+    files.push_back(std::move(*header));
+  }
+  // The main output last: where it is, the others are.
+  for (OutputFile &file : llvm::reverse(files))
+    if (llvm::Error error = file.keep())
+      return error;
+  return llvm::Error::success();
+}
+
+llvm::Error Compilation::run() {
+  if (!options.compileTo.empty())
+    last = parsePhase(options.compileTo);
+  if (options.cpu.empty())
+    levels = rt::knownIsaLevels();
+  else if (options.cpu.front() == "native")
+    levels = {rt::chooseIsaLevel(rt::knownIsaLevels())};
+  else if (options.cpu.front() == "generic")
+    levels = {rt::knownIsaLevels().back()};
+  else
+    for (const std::string &level : rt::knownIsaLevels()) // best first, whatever the order given
+      if (llvm::is_contained(options.cpu, level))
+        levels.push_back(level);
+  if (options.emit == EmitKind::MLIR && !last)
+    last = Phase::LLVM;
+
+  if (llvm::Error error = load())
+    return error;
+  for (Phase phase : {Phase::Import, Phase::Route, Phase::Distribute, Phase::Fuse, Phase::Pack, Phase::Tile,
+                      Phase::Bufferize, Phase::Kernel, Phase::LLVM}) {
+    if (llvm::Error error = runPhase(phase))
+      return error;
+    if (last == phase)
+      return writeText([&](llvm::raw_ostream &stream) { model.module->print(stream); });
+    if (phase == Phase::Pack)
+      if (llvm::Error error = takeParameters())
+        return error;
+  }
+  if (llvm::Error error = writeBinary())
+    return error;
+  if (options.report)
+    printReport(output == "-" ? llvm::errs() : llvm::outs(), model.info, weights, entries, steps);
+  return llvm::Error::success();
+}

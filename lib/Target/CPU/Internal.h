@@ -1,0 +1,40 @@
+//===- Internal.h - steps shared by Program and PrepareRunner -------*- C++ -*-===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef MOE_LIB_TARGET_CPU_INTERNAL_H
+#define MOE_LIB_TARGET_CPU_INTERNAL_H
+
+#include "llvm/Passes/OptimizationLevel.h"
+#include "llvm/Support/Error.h"
+#include "llvm/Target/TargetOptions.h"
+
+#include <memory>
+
+namespace llvm {
+class LLVMContext;
+class Module;
+class TargetMachine;
+} // namespace llvm
+
+namespace mlir {
+class ModuleOp;
+} // namespace mlir
+
+namespace moe::cpu {
+
+/// Code generator for baseline x86-64, position independent; functions ask for more by their attributes.
+llvm::Expected<std::unique_ptr<llvm::TargetMachine>> createTargetMachine();
+
+/// Options under which every float operation of the IR is done as written.
+llvm::TargetOptions exactFloats();
+
+/// LLVM dialect to LLVM IR with the triple and data layout of `machine`.
+llvm::Expected<std::unique_ptr<llvm::Module>> translate(mlir::ModuleOp module, llvm::LLVMContext &context,
+                                                        llvm::TargetMachine &machine);
+
+/// LLVM's standard pipeline, in place.
+void optimize(llvm::Module &module, llvm::TargetMachine &machine, llvm::OptimizationLevel level);
+
+} // namespace moe::cpu
+
+#endif // MOE_LIB_TARGET_CPU_INTERNAL_H

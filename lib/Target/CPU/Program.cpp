@@ -1,0 +1,192 @@
+//===- Program.cpp - LLVM dialect to object code --------------------------===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "Internal.h"
+#include "moe/Target/CPU.h"
+
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Export.h"
+#include "llvm/IR/Constants.h"
+#include "llvm/IR/LegacyPassManager.h"
+#include "llvm/IR/Module.h"
+#include "llvm/MC/TargetRegistry.h"
+#include "llvm/Passes/PassBuilder.h"
+#include "llvm/Support/TargetSelect.h"
+#include "llvm/Target/TargetMachine.h"
+
+using namespace moe::cpu;
+
+llvm::Expected<std::unique_ptr<llvm::TargetMachine>> moe::cpu::createTargetMachine() {
+  static bool initialised = [] {
+    LLVMInitializeX86TargetInfo();
+    LLVMInitializeX86Target();
+    LLVMInitializeX86TargetMC();
+    LLVMInitializeX86AsmPrinter();
+    return true;
+  }();
+  (void)initialised;
+  llvm::Triple triple("x86_64-unknown-linux-gnu");
+  std::string error;
+  const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
+  if (!target)
+    return llvm::createStringError(error);
+  std::unique_ptr<llvm::TargetMachine> machine(target->createTargetMachine(triple, "x86-64", "", exactFloats(),
+                                                                           llvm::Reloc::PIC_, llvm::CodeModel::Small,
+                                                                           llvm::CodeGenOptLevel::Aggressive));
+  if (!machine)
+    return llvm::createStringError("no code generator for " + triple.str());
+  return machine;
+}
+
+llvm::TargetOptions moe::cpu::exactFloats() {
+  llvm::TargetOptions options;
+  // The order of float operations is promised (a fused multiply-add is written as one in the IR), so nothing is
+  // contracted behind our back.
+  options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
+  options.FunctionSections = true;
+  options.DataSections = true;
+  return options;
+}
+
+/// Removes the notes of our own passes from arguments and results; the translation would warn of each.
+static void dropOwnAttributes(mlir::LLVM::LLVMFuncOp function) {
+  auto own = [](mlir::DictionaryAttr attributes) {
+    llvm::SmallVector<mlir::StringAttr> names;
+    if (attributes)
+      for (mlir::NamedAttribute attribute : attributes)
+        if (attribute.getName().strref().starts_with("moe."))
+          names.push_back(attribute.getName());
+    return names;
+  };
+  for (unsigned i = 0; i < function.getNumArguments(); ++i)
+    for (mlir::StringAttr name : own(function.getArgAttrDict(i)))
+      function.removeArgAttr(i, name);
+  for (unsigned i = 0; i < function.getNumResults(); ++i)
+    for (mlir::StringAttr name : own(function.getResultAttrDict(i)))
+      function.removeResultAttr(i, name);
+}
+
+llvm::Expected<std::unique_ptr<llvm::Module>> moe::cpu::translate(mlir::ModuleOp module, llvm::LLVMContext &context,
+                                                                  llvm::TargetMachine &machine) {
+  module.walk(dropOwnAttributes);
+  mlir::registerBuiltinDialectTranslation(*module.getContext());
+  mlir::registerLLVMDialectTranslation(*module.getContext());
+  std::unique_ptr<llvm::Module> result = mlir::translateModuleToLLVMIR(module, context, "moe_model");
+  if (!result)
+    return llvm::createStringError("the module could not be translated to LLVM IR");
+  result->setTargetTriple(machine.getTargetTriple());
+  result->setDataLayout(machine.createDataLayout());
+  return result;
+}
+
+void moe::cpu::optimize(llvm::Module &module, llvm::TargetMachine &machine, llvm::OptimizationLevel level) {
+  llvm::LoopAnalysisManager loops;
+  llvm::FunctionAnalysisManager functions;
+  llvm::CGSCCAnalysisManager callGraph;
+  llvm::ModuleAnalysisManager modules;
+  llvm::PassBuilder builder(&machine);
+  builder.registerModuleAnalyses(modules);
+  builder.registerCGSCCAnalyses(callGraph);
+  builder.registerFunctionAnalyses(functions);
+  builder.registerLoopAnalyses(loops);
+  builder.crossRegisterProxies(loops, functions, callGraph, modules);
+  builder.buildPerModuleDefaultPipeline(level).run(module, modules);
+}
+
+namespace {
+
+/// Adds the data symbols of Abi.h to a module.
+class ModelDataBuilder {
+public:
+  ModelDataBuilder(llvm::Module &module) : module(module), context(module.getContext()) {}
+
+  /// `moe_model_variants`: {entry, level, code} for each pair, best levels first, then a row of null pointers.
+  llvm::Error addVariants(const ModelData &data) {
+    llvm::PointerType *pointer = llvm::PointerType::get(context, 0);
+    llvm::StructType *rowType = llvm::StructType::get(pointer, pointer, pointer);
+    std::vector<llvm::Constant *> rows;
+    for (const std::string &entry : data.entries)
+      for (const std::string &level : data.levels) {
+        std::string name = "moe_entry_" + entry + "." + level;
+        llvm::Function *function = module.getFunction(name);
+        if (!function || function->isDeclaration())
+          return llvm::createStringError("phase llvm made no function '" + name + "'");
+        rows.push_back(llvm::ConstantStruct::get(rowType, text(entry), text(level), function));
+      }
+    rows.push_back(llvm::Constant::getNullValue(rowType));
+    llvm::ArrayType *type = llvm::ArrayType::get(rowType, rows.size());
+    add("moe_model_variants", llvm::ConstantArray::get(type, rows));
+    return llvm::Error::success();
+  }
+
+  /// `<name>` with the bytes and a terminating null, and `<name>_size` without counting the null.
+  void addBlob(llvm::StringRef name, llvm::StringRef bytes) {
+    add(name, llvm::ConstantDataArray::getString(context, bytes))->setAlignment(llvm::Align(16));
+    add((name + "_size").str(), llvm::ConstantInt::get(llvm::Type::getInt64Ty(context), bytes.size()));
+  }
+
+private:
+  llvm::GlobalVariable *add(llvm::StringRef name, llvm::Constant *value) {
+    auto *global = new llvm::GlobalVariable(module, value->getType(), /*isConstant=*/true,
+                                            llvm::GlobalValue::ExternalLinkage, value, name);
+    // Two models in one process must each see their own.
+    global->setVisibility(llvm::GlobalValue::HiddenVisibility);
+    return global;
+  }
+
+  llvm::Constant *text(llvm::StringRef string) {
+    llvm::Constant *value = llvm::ConstantDataArray::getString(context, string);
+    auto *global = new llvm::GlobalVariable(module, value->getType(), /*isConstant=*/true,
+                                            llvm::GlobalValue::PrivateLinkage, value, "moe.text");
+    global->setUnnamedAddr(llvm::GlobalValue::UnnamedAddr::Global);
+    return global;
+  }
+
+  llvm::Module &module;
+  llvm::LLVMContext &context;
+};
+
+} // namespace
+
+Program::Program() = default;
+Program::Program(Program &&) = default;
+Program &Program::operator=(Program &&) = default;
+Program::~Program() = default;
+
+llvm::Expected<Program> Program::create(mlir::ModuleOp source, const ModelData &data) {
+  Program program;
+  program.context = std::make_unique<llvm::LLVMContext>();
+  auto machine = createTargetMachine();
+  if (!machine)
+    return machine.takeError();
+  program.machine = std::move(*machine);
+  auto module = translate(source, *program.context, *program.machine);
+  if (!module)
+    return module.takeError();
+  program.module = std::move(*module);
+
+  // The table of variants is the only way in; what it does not reach may go.
+  for (llvm::Function &function : *program.module)
+    if (!function.isDeclaration())
+      function.setLinkage(llvm::GlobalValue::InternalLinkage);
+  ModelDataBuilder builder(*program.module);
+  if (llvm::Error error = builder.addVariants(data))
+    return error;
+  builder.addBlob("moe_model_manifest", data.manifest);
+  builder.addBlob("moe_model_tokenizer", data.tokenizer);
+  optimize(*program.module, *program.machine, llvm::OptimizationLevel::O3);
+  return program;
+}
+
+llvm::Error Program::emitObject(llvm::raw_pwrite_stream &stream) {
+  llvm::legacy::PassManager passes;
+  if (machine->addPassesToEmitFile(passes, stream, nullptr, llvm::CodeGenFileType::ObjectFile))
+    return llvm::createStringError("the code generator cannot write object files");
+  passes.run(*module);
+  return llvm::Error::success();
+}
+
+void Program::print(llvm::raw_ostream &stream) const { module->print(stream, nullptr); }
