@@ -27,7 +27,8 @@ public:
     fail(expected, found);
   }
   [[noreturn]] void fail(const std::string &expected, const std::string &found) const {
-    throw InternalError("manifest: " + path + ": expected " + expected + " but got " + found);
+    throw InternalError("manifest: " + (path.empty() ? "" : path + ": ") + "expected " + expected + " but got " +
+                        found);
   }
 
   Value operator[](const char *key) const {
