@@ -1,0 +1,224 @@
+//===- Passes.td - passes that lower the moe dialect -------*- tablegen -*-===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#ifndef MOE_CONVERSION_PASSES_TD
+#define MOE_CONVERSION_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+//===----------------------------------------------------------------------===//
+// MoeToLinalg: the reference semantics
+//===----------------------------------------------------------------------===//
+
+def MoeToLinalg : Pass<"moe-to-linalg"> {
+  let summary = "lower the moe dialect to linalg, scf and tensor: the reference semantics";
+  let description = [{
+    Every moe op on tensors becomes a tensor program written to be obviously right; `linalg.softmax` is decomposed on the
+    way. It is the oracle for all faster lowerings, and what the phase `tile` uses for everything but
+    `moe.grouped_matmul`.
+
+    ```mlir
+    %rows = moe.dispatch %x[%choices] {fanout = 2} : tensor<?x8xf32>, tensor<?xi32> -> tensor<?x8xf32>
+    ```
+    becomes
+    ```mlir
+    %rows = linalg.generic ... ins(%choices) outs(%empty) {
+    ^bb0(%choice: i32, %out: f32):
+      %used = arith.cmpi sge, %choice, %c0_i32 : i32
+      %value = scf.if %used -> (f32) { ... tensor.extract %x[%token, %column] ... } else { scf.yield %zero : f32 }
+      linalg.yield %value : f32
+    }
+    ```
+  }];
+  let options = [Option<"keepGroupedMatmul", "keep-grouped-matmul", "bool", "false",
+                        "Leave moe.grouped_matmul to the target">];
+  let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect",
+                           "::mlir::math::MathDialect", "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect",
+                           "::moe::MoeDialect"];
+}
+
+//===----------------------------------------------------------------------===//
+// TilesToCPU: phases kernel and llvm of the CPU target
+//===----------------------------------------------------------------------===//
+
+def GroupedMatmulToLoops : Pass<"moe-grouped-matmul-to-loops", "::mlir::ModuleOp"> {
+  let summary = "lower moe.grouped_matmul on memrefs to loops around register-tiled kernels";
+  let description = [{
+    Packed weights: for each group, row blocks in a static ladder (6, 4, 1 rows with one weight operand; 4, 1 with more),
+    for each panel of 16 columns, a loop over k whose accumulators (vector<16xf32>) are loop-carried. There are no masks: the
+    rows that are left over go to the smaller blocks; the last panel, where N is no multiple of 16, is stored by a narrower
+    vector. Plain weights (rank 3): scalar loops.
+
+    Every element of the result is one chain acc = fma(x[r, k], w[n, k], acc) over ascending k that starts at 0, in both forms
+    and for every row block, so the bits do not depend on the number of rows, on packing, or on how columns are tiled.
+
+    The epilogue is cloned on vectors over a panel's columns: row scalars are broadcast, column scalars loaded as vectors.
+    What is not elementwise in it is cloned once per column.
+
+    With `choices` a row of x is found through a view of that row; choice -1 takes a row of zeros instead.
+
+    Before:
+
+    ```mlir
+    moe.grouped_matmul rows(%x : memref<?x64xf32>) weights(%w : memref<8x2x64x16xf32>) groups(%o : memref<9xi32>)
+        outs(%y : memref<?x32xf32>) {
+    ^bb0(%acc: f32):
+      moe.yield %acc : f32
+    }
+    ```
+
+    After (one kernel of the ladder):
+
+    ```mlir
+    scf.for %e = %c0 to %c8 step %c1 {
+      scf.for %panel = %c0 to %c2 step %c1 {
+        scf.for %r = %first to %end6 step %c6 {
+          %row0 = memref.subview %x[%r, 0] [1, 64] [1, 1] : ...
+          %acc:6 = scf.for %k = %c0 to %c64 step %c1 iter_args(%a0 = %zero, ...) -> (vector<16xf32>, ...) {
+            %w0 = vector.load %w[%e, %panel, %k, %c0] : memref<8x2x64x16xf32>, vector<16xf32>
+            %x0 = memref.load %row0[%k] : ...
+            %b0 = vector.broadcast %x0 : f32 to vector<16xf32>
+            %s0 = math.fma %b0, %w0, %a0 : vector<16xf32>
+            ...
+          }
+          vector.store %acc#0, %y[%r, %column] : memref<?x32xf32>, vector<16xf32>
+    ```
+
+    Elements of x and of the weights may be f32, bf16 or f16 (extended to f32 exactly); the last dimension of packed
+    weights must be contiguous. Offsets and choices are trusted.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+}
+
+def ExpandCopies : Pass<"moe-expand-copies"> {
+  let summary = "turn memref.copy between strided buffers into a linalg copy";
+  let description = [{
+    A copy between contiguous buffers becomes a memcpy later. Any other would become a call of MLIR's runner library, which
+    executables do not have; here it becomes a linalg.generic, hence loops.
+
+    ```mlir
+    memref.copy %a, %b : memref<4x8xf32, strided<[16, 1]>> to memref<4x8xf32>
+    // becomes
+    linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]}
+        ins(%a : memref<4x8xf32, strided<[16, 1]>>) outs(%b : memref<4x8xf32>) { ... linalg.yield %in : f32 }
+    ```
+  }];
+  let dependentDialects = ["::mlir::linalg::LinalgDialect", "::mlir::memref::MemRefDialect"];
+}
+
+def ExpandMath : Pass<"moe-expand-math"> {
+  let summary = "expand math functions to arithmetic, the same for every target";
+  let description = [{
+    Replaces exp, exp2, expm1, log, log2, log10, log1p, tanh, erf, sin, cos, sincos, rsqrt, powf and fpowi on f32 and (erf
+    excepted) f64, scalars and vectors, by polynomials in arith and math.fma. Results are the same for scalars and vectors.
+    sqrt, fma, rounding, absf, copysign and classification stay: they are instructions (or expanded for a level without
+    them by moe-multiversion). erfc, atan, atan2, asin, acos, tan, sinh, cosh, asinh, acosh, atanh use upstream's expansions,
+    whose error is not measured here. Any other math function (and arith.remf, which would be fmod) is an error: nothing
+    may be left that needs libm.
+
+    Largest error against the exact value, in units in the last place of f32, with fused multiply-add and (in brackets)
+    with a multiplication and an addition instead, sampled over the range where the result is finite:
+
+    @ERRORS@
+
+    Special values: NaN in, NaN out; exp(-inf) = 0, exp(x) = inf above 88.73, results below the smallest normal number are
+    denormal, not flushed; log(0) = -inf, log(x) = NaN for x < 0; tanh and erf reach 1 exactly. sin and cos are
+    meant for |x| <= 1e6 (positions of rotary embeddings); beyond 2^20 * pi / 2 their error grows. powf follows C's pow. f64
+    results have a relative error below 1e-13. rsqrt is 1 / sqrt, never an approximate instruction.
+
+    ```mlir
+    %y = math.rsqrt %x : vector<16xf32>
+    // becomes
+    %s = math.sqrt %x : vector<16xf32>
+    %one = arith.constant dense<1.0> : vector<16xf32>
+    %y = arith.divf %one, %s : vector<16xf32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::vector::VectorDialect"];
+}
+
+def OutlineParallel : Pass<"moe-outline-parallel", "::mlir::ModuleOp"> {
+  let summary = "turn parallel loops into functions called through moe_rt_parallel_for";
+  let description = [{
+    Each outermost scf.forall or scf.parallel without results becomes a private function (context, begin, end) that runs the
+    iterations begin .. end, and one call of the runtime's moe_rt_parallel_for. The context is a struct on the caller's stack
+    that holds the values the body uses (memrefs as descriptors); constants and memref.get_global are cloned instead.
+    Several dimensions are linearised, the last one fastest. Parallel loops inside become scf.for.
+
+    memref.alloca in a body moves to the entry of the new function, where it must have a static size: an alloca in a loop
+    would eat the stack.
+
+    Before:
+
+    ```mlir
+    func.func @f(%a: memref<?xf32>, %n: index) {
+      scf.forall (%i) in (%n) {
+        memref.store %cst, %a[%i] : memref<?xf32>
+      }
+    ```
+
+    After:
+
+    ```mlir
+    func.func @f(%a: memref<?xf32>, %n: index) {
+      %context = llvm.alloca %one x !llvm.struct<(struct<(ptr, ptr, i64, array<1 x i64>, array<1 x i64>)>)> : (i64) -> !llvm.ptr
+      ...
+      %body = func.constant @f.parallel.0 : (!llvm.ptr, i64, i64) -> ()
+      call @moe_rt_parallel_for(%body, %context, %count)
+
+    func.func private @f.parallel.0(%context: !llvm.ptr, %begin: i64, %end: i64) {
+      %captured = llvm.load %context : ...
+      scf.for %i = %begin to %end step %c1 {
+        memref.store %cst, %a[%i] : memref<?xf32>
+      }
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",
+                           "::mlir::scf::SCFDialect"];
+}
+
+def EmitEntryPoints : Pass<"moe-emit-entry-points", "::mlir::ModuleOp"> {
+  let summary = "wrap public functions in the entry functions the runtime calls";
+  let description = [{
+    For each public function F on memrefs makes `moe_entry_F`, which takes a table of pointers (include/moe/Runtime/Abi.h):
+    entry i points to the descriptor of argument i, entry n to room for the descriptors of the results, one after the
+    other. F itself and all other functions with a body become private, with internal linkage.
+
+    ```mlir
+    func.func @f(%a: memref<?xf32>) -> memref<f32> { ... }
+    // becomes
+    func.func private @f(%a: memref<?xf32>) -> memref<f32> attributes {llvm.linkage = #llvm.linkage<internal>} { ... }
+    func.func @moe_entry_f(%args: !llvm.ptr) {
+      %p = llvm.load %args : !llvm.ptr -> !llvm.ptr
+      %d = llvm.load %p : !llvm.ptr -> !llvm.struct<(ptr, ptr, i64, array<1 x i64>, array<1 x i64>)>
+      %a = builtin.unrealized_conversion_cast %d : ... to memref<?xf32>
+      %r = call @f(%a) : (memref<?xf32>) -> memref<f32>
+      ... llvm.store of the result's descriptor through args[1]
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::func::FuncDialect"];
+}
+
+def Multiversion : Pass<"moe-multiversion", "::mlir::ModuleOp"> {
+  let summary = "clone every function once per instruction-set level";
+  let description = [{
+    Replaces each llvm.func that has a body by one clone per level, named `<function>.<level>`, with LLVM's target-cpu and
+    target-features of that level; references between functions stay within a level. Data and declarations are shared. For a
+    level without an instruction the clone is legalised so that no library call is left: fused multiply-add becomes a
+    multiplication and an addition, f16 conversions and rounding become integer arithmetic of the same result.
+
+    ```mlir
+    llvm.func @f(%a: f32) -> f32 { %b = llvm.intr.fma(%a, %a, %a) : (f32, f32, f32) -> f32 ... }
+    // with levels=avx2,x86-64 becomes
+    llvm.func @f.avx2(%a: f32) -> f32 attributes {target_cpu = "x86-64-v3"} { ... llvm.intr.fma ... }
+    llvm.func @f.x86-64(%a: f32) -> f32 attributes {target_cpu = "x86-64"} { ... llvm.fmul ... llvm.fadd ... }
+    ```
+  }];
+  let options = [ListOption<"levels", "levels", "std::string",
+                            "instruction-set levels, names of the table in IsaLevels.h; none: all of them">];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
+}
+
+#endif // MOE_CONVERSION_PASSES_TD

@@ -1,0 +1,21 @@
+//===- Epilogue.h - the epilogue of a grouped matmul on vectors -----*- C++ -*-===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef MOE_LIB_CONVERSION_TILESTOCPU_EPILOGUE_H
+#define MOE_LIB_CONVERSION_TILESTOCPU_EPILOGUE_H
+
+#include "mlir/IR/Builders.h"
+
+namespace moe {
+
+/// Clones the scalar block `epilogue` with its arguments replaced by `arguments`; returns the value it yields.
+mlir::Value cloneScalarEpilogue(mlir::OpBuilder &b, mlir::Block &epilogue, mlir::ValueRange arguments);
+
+/// Clones the scalar block `epilogue` for `width` columns at once; returns the vector it yields. Each argument is either
+/// a vector of `width` elements or a scalar, the same for all columns. Elementwise operations become vector
+/// operations, operations on scalars only stay scalar, and any other operation is cloned once per column.
+mlir::Value cloneVectorEpilogue(mlir::OpBuilder &b, mlir::Block &epilogue, mlir::ValueRange arguments, int64_t width);
+
+} // namespace moe
+
+#endif // MOE_LIB_CONVERSION_TILESTOCPU_EPILOGUE_H

@@ -1,0 +1,351 @@
+//===- GroupedMatmulToLoops.cpp - moe.grouped_matmul on memrefs to loops --===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// What surrounds the micro-kernel: groups, row blocks, panels, the gather of rows, the epilogue and the stores.
+//
+//===----------------------------------------------------------------------===//
+
+#include "moe/Conversion/Passes.h"
+
+#include "Epilogue.h"
+#include "MicroKernelBuilder.h"
+#include "dialect/Moe/IR/MoeOps.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/SymbolTable.h"
+
+#include "llvm/Support/FormatVariadic.h"
+
+namespace moe {
+#define GEN_PASS_DEF_GROUPEDMATMULTOLOOPS
+#include "moe/Conversion/Passes.h.inc"
+} // namespace moe
+
+using namespace mlir;
+using namespace moe;
+
+static constexpr int64_t panelWidth = GroupedMatmulOp::panelWidth;
+
+namespace {
+/// Which columns of a panel exist.
+struct Columns {
+  Value first;         ///< the panel's first column
+  int64_t count;       ///< how many there are, 1 .. 16
+  Value mask = nullptr; ///< set where the number of columns is dynamic: vector<16xi1>
+};
+
+/// Lowers one op. All values are created in front of it.
+class Lowering {
+public:
+  Lowering(OpBuilder &b, GroupedMatmulOp op) : b(b), op(op), loc(op.getLoc()) {}
+
+  /// False for what this lowering cannot do, with an error at the op.
+  LogicalResult check();
+  void run();
+
+private:
+  Value index(int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); }
+  Value loadIndex(Value memref, Value at) {
+    return arith::IndexCastOp::create(b, loc, b.getIndexType(), memref::LoadOp::create(b, loc, memref, at));
+  }
+  /// scf.for with a body written by `body`; the insertion point stays behind the loop.
+  void loop(Value begin, Value end, int64_t step, function_ref<void(Value)> body);
+
+  void prepareGather();
+  Value rowView(Value row);
+  void lowerPlain(Value group, Value begin, Value end);
+  void lowerPacked(const MicroKernelBuilder &kernels, Value group, Value begin, Value end);
+  void lowerRows(const MicroKernelBuilder &kernels, KernelShape shape, Value group, Value begin, Value end);
+  void emitPanels(const MicroKernelBuilder &kernels, Value group, Value firstPanel, ArrayRef<Columns> panels,
+                  int64_t rows, Value begin, Value end);
+  Columns wholePanel(Value firstColumn) { return {firstColumn, panelWidth}; }
+  Value loadColumns(Value memref, Value group, const Columns &columns);
+  void storeColumns(Value vector, Value row, const Columns &columns);
+
+  OpBuilder &b;
+  GroupedMatmulOp op;
+  Location loc;
+  MemRefType rowType; ///< of rowView
+  Value zeroRow;      ///< with choices: what choice -1 reads
+};
+} // namespace
+
+void Lowering::loop(Value begin, Value end, int64_t step, function_ref<void(Value)> body) {
+  auto loop = scf::ForOp::create(b, loc, begin, end, index(step));
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPoint(loop.getBody()->getTerminator());
+  body(loop.getInductionVar());
+}
+
+LogicalResult Lowering::check() {
+  Type element = cast<MemRefType>(op.getX().getType()).getElementType();
+  if (!isExtendableToF32(element))
+    return op.emitOpError("expected rows of f32, bf16 or f16 but got ") << op.getX().getType();
+  if (op.isPacked()) {
+    auto init = cast<MemRefType>(op.getInit().getType());
+    if (init.isDynamicDim(1)) {
+      for (Value value : llvm::concat<Value>(SmallVector<Value>(op.getColumnScalars()), SmallVector<Value>{op.getInit()}))
+        if (!cast<MemRefType>(value.getType()).isLastDimUnitStride())
+          return op.emitOpError("expected contiguous columns where their number is dynamic but got ")
+                 << value.getType();
+    }
+    return MicroKernelBuilder::check(op);
+  }
+  for (Value weight : op.getWeights())
+    if (!isExtendableToF32(cast<MemRefType>(weight.getType()).getElementType()))
+      return op.emitOpError("expected weights of f32, bf16 or f16 but got ") << weight.getType();
+  return success();
+}
+
+/// Settles the type of row views; with choices, makes the row that a choice of -1 reads.
+void Lowering::prepareGather() {
+  auto x = cast<MemRefType>(op.getX().getType());
+  int64_t stride = x.isLastDimUnitStride() ? 1 : ShapedType::kDynamic;
+  auto layout = StridedLayoutAttr::get(b.getContext(), ShapedType::kDynamic, {stride});
+  rowType = MemRefType::get({x.getDimSize(1)}, x.getElementType(), layout, x.getMemorySpace());
+  if (!op.getChoices())
+    return;
+
+  auto zeroType = MemRefType::get({x.getDimSize(1)}, x.getElementType());
+  auto zero = DenseElementsAttr::get(RankedTensorType::get(zeroType.getShape(), zeroType.getElementType()),
+                                     b.getZeroAttr(zeroType.getElementType()));
+  auto module = op->getParentOfType<ModuleOp>();
+  std::string name = llvm::formatv("moe_zeros_{0}x{1}", zeroType.getDimSize(0), zeroType.getElementType());
+  auto global = module.lookupSymbol<memref::GlobalOp>(name);
+  if (!global) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(module.getBody());
+    global = memref::GlobalOp::create(b, loc, name, b.getStringAttr("private"), zeroType, zero, /*constant=*/true,
+                                      /*alignment=*/IntegerAttr());
+  }
+  zeroRow = memref::GetGlobalOp::create(b, loc, zeroType, name);
+  zeroRow = memref::CastOp::create(b, loc, rowType, zeroRow);
+}
+
+/// The row of x that row `row` of the output multiplies.
+Value Lowering::rowView(Value row) {
+  Value exists;
+  if (op.getChoices()) {
+    Value choice = memref::LoadOp::create(b, loc, op.getChoices(), row);
+    Value none = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0));
+    exists = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge, choice, none);
+    row = arith::IndexCastUIOp::create(b, loc, b.getIndexType(), arith::MaxSIOp::create(b, loc, choice, none));
+    row = arith::DivUIOp::create(b, loc, row, index(op.getFanout()));
+  }
+  SmallVector<OpFoldResult> offsets{row, b.getIndexAttr(0)};
+  SmallVector<OpFoldResult> sizes{b.getIndexAttr(1), b.getIndexAttr(rowType.getDimSize(0))};
+  SmallVector<OpFoldResult> strides(2, b.getIndexAttr(1));
+  auto x = cast<MemRefType>(op.getX().getType());
+  auto type = memref::SubViewOp::inferRankReducedResultType(rowType.getShape(), x, offsets, sizes, strides);
+  Value view = memref::SubViewOp::create(b, loc, type, op.getX(), offsets, sizes, strides);
+  if (type != rowType)
+    view = memref::CastOp::create(b, loc, rowType, view);
+  if (exists)
+    view = arith::SelectOp::create(b, loc, exists, view, zeroRow);
+  return view;
+}
+
+/// A panel's values of a column scalar [E, N]; columns that do not exist are zero.
+Value Lowering::loadColumns(Value memref, Value group, const Columns &columns) {
+  auto type = cast<MemRefType>(memref.getType());
+  auto vectorType = VectorType::get({panelWidth}, type.getElementType());
+  SmallVector<Value> at{group, columns.first};
+  if (columns.count == panelWidth && !columns.mask && type.isLastDimUnitStride())
+    return vector::LoadOp::create(b, loc, vectorType, memref, at);
+
+  Value vector = arith::ConstantOp::create(b, loc, b.getZeroAttr(vectorType));
+  if (columns.mask)
+    return vector::MaskedLoadOp::create(b, loc, vectorType, memref, at, columns.mask, vector);
+  if (type.isLastDimUnitStride()) {
+    auto narrow = VectorType::get({columns.count}, type.getElementType());
+    Value loaded = vector::LoadOp::create(b, loc, narrow, memref, at);
+    return vector::InsertStridedSliceOp::create(b, loc, loaded, vector, ArrayRef<int64_t>{0}, ArrayRef<int64_t>{1});
+  }
+  for (int64_t column = 0; column < columns.count; ++column) {
+    at[1] = arith::AddIOp::create(b, loc, columns.first, index(column));
+    vector = vector::InsertOp::create(b, loc, memref::LoadOp::create(b, loc, memref, at), vector, column);
+  }
+  return vector;
+}
+
+void Lowering::storeColumns(Value vector, Value row, const Columns &columns) {
+  auto type = cast<MemRefType>(op.getInit().getType());
+  SmallVector<Value> at{row, columns.first};
+  if (columns.mask) {
+    vector::MaskedStoreOp::create(b, loc, op.getInit(), at, columns.mask, vector);
+    return;
+  }
+  if (type.isLastDimUnitStride()) {
+    if (columns.count < panelWidth)
+      vector = vector::ExtractStridedSliceOp::create(b, loc, vector, ArrayRef<int64_t>{0},
+                                                     ArrayRef<int64_t>{columns.count}, ArrayRef<int64_t>{1});
+    vector::StoreOp::create(b, loc, vector, op.getInit(), at);
+    return;
+  }
+  for (int64_t column = 0; column < columns.count; ++column) {
+    at[1] = arith::AddIOp::create(b, loc, columns.first, index(column));
+    memref::StoreOp::create(b, loc, vector::ExtractOp::create(b, loc, vector, column), op.getInit(), at);
+  }
+}
+
+/// Plain weights: element by element. The sums are those of the kernels, only slower.
+void Lowering::lowerPlain(Value group, Value begin, Value end) {
+  Value zero = index(0);
+  Value columns = b.createOrFold<memref::DimOp>(loc, op.getInit(), 1);
+  loop(begin, end, 1, [&](Value row) {
+    Value view = rowView(row);
+    loop(zero, columns, 1, [&](Value column) {
+      Value none = arith::ConstantOp::create(b, loc, b.getF32FloatAttr(0.0f));
+      SmallVector<Value> sums(op.getWeights().size(), none);
+      auto product = scf::ForOp::create(
+          b, loc, zero, index(op.getDepth()), index(1), sums,
+          [&](OpBuilder &b, Location, Value k, ValueRange accumulators) {
+            Value x = extendToF32(b, loc, memref::LoadOp::create(b, loc, view, k));
+            SmallVector<Value> next;
+            for (auto [weight, sum] : llvm::zip(op.getWeights(), accumulators)) {
+              Value w = memref::LoadOp::create(b, loc, weight, ValueRange{group, column, k});
+              next.push_back(math::FmaOp::create(b, loc, x, extendToF32(b, loc, w), sum));
+            }
+            scf::YieldOp::create(b, loc, next);
+          });
+      SmallVector<Value> arguments(product.getResults());
+      for (Value scalars : op.getRowScalars())
+        arguments.push_back(memref::LoadOp::create(b, loc, scalars, row));
+      for (Value scalars : op.getColumnScalars())
+        arguments.push_back(memref::LoadOp::create(b, loc, scalars, ValueRange{group, column}));
+      Value result = cloneScalarEpilogue(b, op.getEpilogue().front(), arguments);
+      memref::StoreOp::create(b, loc, result, op.getInit(), ValueRange{row, column});
+    });
+  });
+}
+
+/// Rows begin .. end (a multiple of `rows`) times the panels from `firstPanel`, as many as `panels` has entries.
+void Lowering::emitPanels(const MicroKernelBuilder &kernels, Value group, Value firstPanel, ArrayRef<Columns> panels,
+                          int64_t rows, Value begin, Value end) {
+  SmallVector<Value> panelIndices;
+  SmallVector<SmallVector<Value>> columnScalars;
+  for (auto [number, columns] : llvm::enumerate(panels)) {
+    panelIndices.push_back(number ? Value(arith::AddIOp::create(b, loc, firstPanel, index(number))) : firstPanel);
+    SmallVector<Value> &scalars = columnScalars.emplace_back();
+    for (Value memref : op.getColumnScalars())
+      scalars.push_back(loadColumns(memref, group, columns));
+  }
+  loop(begin, end, rows, [&](Value firstRow) {
+    SmallVector<Value> rowIndices, views;
+    for (int64_t r = 0; r < rows; ++r) {
+      rowIndices.push_back(r ? Value(arith::AddIOp::create(b, loc, firstRow, index(r))) : firstRow);
+      views.push_back(rowView(rowIndices.back()));
+    }
+    SmallVector<Value> sums = kernels.build(b, views, group, panelIndices);
+    for (auto [r, row] : llvm::enumerate(rowIndices)) {
+      SmallVector<Value> rowScalars;
+      for (Value memref : op.getRowScalars())
+        rowScalars.push_back(memref::LoadOp::create(b, loc, memref, row));
+      for (auto [p, columns] : llvm::enumerate(panels)) {
+        SmallVector<Value> arguments;
+        for (size_t w = 0; w < op.getWeights().size(); ++w)
+          arguments.push_back(sums[(w * panels.size() + p) * rows + r]);
+        llvm::append_range(arguments, rowScalars);
+        llvm::append_range(arguments, columnScalars[p]);
+        storeColumns(cloneVectorEpilogue(b, op.getEpilogue().front(), arguments, panelWidth), row, columns);
+      }
+    }
+  });
+}
+
+/// Rows begin .. end (a multiple of the kernel's) times all panels. Panels are the outer loop: a panel of weights stays
+/// in the first-level cache while the rows pass by.
+void Lowering::lowerRows(const MicroKernelBuilder &kernels, KernelShape shape, Value group, Value begin, Value end) {
+  int64_t columns = op.getNumColumns();
+  Value width = index(panelWidth), firstPanel = index(0);
+  auto columnOf = [&](Value panel) -> Value { return arith::MulIOp::create(b, loc, panel, width); };
+  auto emitLoop = [&](Value from, Value to, int64_t perStep) {
+    loop(from, to, perStep, [&](Value panel) {
+      SmallVector<Columns> panels;
+      for (int64_t p = 0; p < perStep; ++p)
+        panels.push_back(wholePanel(columnOf(p ? Value(arith::AddIOp::create(b, loc, panel, index(p))) : panel)));
+      emitPanels(kernels, group, panel, panels, shape.rows, begin, end);
+    });
+  };
+
+  if (ShapedType::isDynamic(columns)) {
+    Value total = memref::DimOp::create(b, loc, op.getInit(), 1);
+    Value whole = arith::DivUIOp::create(b, loc, total, width);
+    emitLoop(firstPanel, whole, 1);
+    Value left = arith::SubIOp::create(b, loc, total, columnOf(whole));
+    Value some = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sgt, left, index(0));
+    auto tail = scf::IfOp::create(b, loc, some, /*withElseRegion=*/false);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPoint(tail.thenYield());
+    Value mask = vector::CreateMaskOp::create(b, loc, VectorType::get({panelWidth}, b.getI1Type()), left);
+    emitPanels(kernels, group, whole, Columns{columnOf(whole), panelWidth, mask}, shape.rows, begin, end);
+    return;
+  }
+
+  int64_t whole = columns / panelWidth, grouped = whole - whole % shape.panels;
+  if (grouped)
+    emitLoop(firstPanel, index(grouped), shape.panels);
+  if (grouped < whole)
+    emitLoop(index(grouped), index(whole), 1);
+  if (int64_t left = columns % panelWidth)
+    emitPanels(kernels, group, index(whole), Columns{index(whole * panelWidth), left}, shape.rows, begin, end);
+}
+
+void Lowering::lowerPacked(const MicroKernelBuilder &kernels, Value group, Value begin, Value end) {
+  for (KernelShape shape : kernels.ladder()) {
+    Value last = end;
+    if (shape.rows > 1) {
+      Value rows = arith::SubIOp::create(b, loc, end, begin), block = index(shape.rows);
+      Value blocks = arith::DivUIOp::create(b, loc, rows, block);
+      last = arith::AddIOp::create(b, loc, begin, arith::MulIOp::create(b, loc, blocks, block));
+    }
+    Value some = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, begin, last);
+    auto step = scf::IfOp::create(b, loc, some, /*withElseRegion=*/false);
+    {
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPoint(step.thenYield());
+      lowerRows(kernels, shape, group, begin, last);
+    }
+    begin = last;
+  }
+}
+
+void Lowering::run() {
+  prepareGather();
+  std::optional<MicroKernelBuilder> kernels;
+  if (op.isPacked())
+    kernels.emplace(b, op);
+  loop(index(0), index(op.getNumExperts()), 1, [&](Value group) {
+    Value begin = loadIndex(op.getOffsets(), group);
+    Value end = loadIndex(op.getOffsets(), arith::AddIOp::create(b, loc, group, index(1)));
+    if (kernels)
+      lowerPacked(*kernels, group, begin, end);
+    else
+      lowerPlain(group, begin, end);
+  });
+  op.erase();
+}
+
+namespace {
+struct GroupedMatmulToLoopsPass : moe::impl::GroupedMatmulToLoopsBase<GroupedMatmulToLoopsPass> {
+  void runOnOperation() override {
+    SmallVector<GroupedMatmulOp> ops;
+    getOperation()->walk([&](GroupedMatmulOp op) {
+      if (isa<MemRefType>(op.getInit().getType()))
+        ops.push_back(op);
+    });
+    for (GroupedMatmulOp op : ops) {
+      OpBuilder b(op);
+      Lowering lowering(b, op);
+      if (failed(lowering.check()))
+        return signalPassFailure();
+      lowering.run();
+    }
+  }
+};
+} // namespace

@@ -1,0 +1,172 @@
+//===- MicroKernelBuilder.cpp - inner loops of a grouped matmul -----------===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "MicroKernelBuilder.h"
+
+#include "dialect/Moe/IR/MoeOps.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace moe;
+
+static constexpr int64_t panelWidth = GroupedMatmulOp::panelWidth;
+
+/// The last two dimensions of weights packed in pairs, [.., 16, 2], as one.
+static SmallVector<ReassociationIndices> collapsePairs() { return {{0}, {1}, {2}, {3, 4}}; }
+
+bool moe::isExtendableToF32(Type type) { return type.isF32() || type.isBF16() || type.isF16(); }
+
+Value moe::extendToF32(OpBuilder &b, Location loc, Value value) {
+  if (getElementTypeOrSelf(value.getType()).isF32())
+    return value;
+  Type type = b.getF32Type();
+  if (auto vector = dyn_cast<VectorType>(value.getType()))
+    type = vector.clone(type);
+  return arith::ExtFOp::create(b, loc, type, value);
+}
+
+LogicalResult MicroKernelBuilder::check(GroupedMatmulOp op) {
+  bool pairs = op.getWeightRank() == 5;
+  for (Value weight : op.getWeights()) {
+    auto type = cast<MemRefType>(weight.getType());
+    Type element = type.getElementType();
+    if (pairs ? !element.isBF16() && !element.isF16() : !isExtendableToF32(element))
+      return op.emitOpError("expected packed weights of ")
+             << (pairs ? "bf16 or f16 pairs" : "f32, bf16 or f16") << " but got " << type;
+    if (!type.isLastDimUnitStride() || (pairs && !memref::CollapseShapeOp::isGuaranteedCollapsible(type, collapsePairs())))
+      return op.emitOpError("expected packed weights with contiguous panels but got ") << type;
+  }
+  return success();
+}
+
+MicroKernelBuilder::MicroKernelBuilder(OpBuilder &b, GroupedMatmulOp op)
+    : loc(op.getLoc()), depth(op.getDepth()), pairs(op.getWeightRank() == 5) {
+  for (Value weight : op.getWeights()) {
+    Type element = cast<MemRefType>(weight.getType()).getElementType();
+    if (pairs)
+      weight = memref::CollapseShapeOp::create(b, loc, weight, collapsePairs());
+    weights.push_back({weight, element});
+  }
+}
+
+ArrayRef<KernelShape> MicroKernelBuilder::ladder() const {
+  // 6 accumulators of 16 floats are 12 AVX2 registers, the most that fit beside the operands; a single row takes several
+  // panels at once, or it would wait for the latency of its one chain.
+  static constexpr KernelShape one[] = {{6, 1}, {4, 1}, {1, 4}};
+  static constexpr KernelShape two[] = {{4, 1}, {1, 2}};
+  static constexpr KernelShape more[] = {{2, 1}, {1, 1}};
+  if (weights.size() == 1)
+    return one;
+  if (weights.size() == 2)
+    return two;
+  return more;
+}
+
+SmallVector<Value> MicroKernelBuilder::loadWeights(OpBuilder &b, const Operand &weight, Value group, Value panel,
+                                                   Value step, unsigned count) const {
+  Value zero = arith::ConstantIndexOp::create(b, loc, 0);
+  SmallVector<Value> index{group, panel, step, zero};
+  int64_t width = pairs ? 2 * panelWidth : panelWidth;
+  Value loaded = vector::LoadOp::create(b, loc, VectorType::get({width}, weight.element), weight.memref, index);
+  if (!pairs)
+    return {extendToF32(b, loc, loaded)};
+
+  // A lane of 32 bits holds one column's pair, the even k in its low half. As f32, a bf16 is the high half.
+  auto lanes = VectorType::get({panelWidth}, b.getI32Type());
+  auto floats = VectorType::get({panelWidth}, b.getF32Type());
+  auto splat = [&](int32_t value) -> Value {
+    return arith::ConstantOp::create(b, loc, DenseElementsAttr::get(lanes, value));
+  };
+  Value both = vector::BitCastOp::create(b, loc, lanes, loaded);
+  SmallVector<Value> values;
+  for (unsigned half = 0; half < count; ++half) {
+    if (weight.element.isBF16()) {
+      Value bits = half ? Value(arith::AndIOp::create(b, loc, both, splat(-65536)))
+                        : Value(arith::ShLIOp::create(b, loc, both, splat(16)));
+      values.push_back(vector::BitCastOp::create(b, loc, floats, bits));
+      continue;
+    }
+    Value bits = half ? Value(arith::ShRUIOp::create(b, loc, both, splat(16))) : both;
+    bits = arith::TruncIOp::create(b, loc, lanes.clone(b.getI16Type()), bits);
+    values.push_back(extendToF32(b, loc, vector::BitCastOp::create(b, loc, lanes.clone(weight.element), bits)));
+  }
+  return values;
+}
+
+SmallVector<Value> MicroKernelBuilder::loadRow(OpBuilder &b, Value row, Value step, unsigned count) const {
+  auto type = cast<MemRefType>(row.getType());
+  auto floats = VectorType::get({panelWidth}, b.getF32Type());
+  Value first = step;
+  if (pairs)
+    first = arith::MulIOp::create(b, loc, step, arith::ConstantIndexOp::create(b, loc, 2));
+
+  // Two bf16 elements at once: one broadcast of 32 bits, then as for the weights.
+  if (count == 2 && type.getElementType().isBF16() && type.isLastDimUnitStride()) {
+    auto lanes = VectorType::get({panelWidth}, b.getI32Type());
+    Value pair = vector::LoadOp::create(b, loc, VectorType::get({2}, b.getBF16Type()), row, first);
+    pair = vector::BitCastOp::create(b, loc, VectorType::get({1}, b.getI32Type()), pair);
+    Value both = vector::BroadcastOp::create(b, loc, lanes, vector::ExtractOp::create(b, loc, pair, int64_t(0)));
+    auto splat = [&](int32_t value) -> Value {
+      return arith::ConstantOp::create(b, loc, DenseElementsAttr::get(lanes, value));
+    };
+    Value even = arith::ShLIOp::create(b, loc, both, splat(16));
+    Value odd = arith::AndIOp::create(b, loc, both, splat(-65536));
+    return {vector::BitCastOp::create(b, loc, floats, even), vector::BitCastOp::create(b, loc, floats, odd)};
+  }
+
+  SmallVector<Value> values;
+  for (unsigned half = 0; half < count; ++half) {
+    Value k = first;
+    if (half)
+      k = arith::AddIOp::create(b, loc, first, arith::ConstantIndexOp::create(b, loc, half));
+    Value element = extendToF32(b, loc, memref::LoadOp::create(b, loc, row, k));
+    values.push_back(vector::BroadcastOp::create(b, loc, floats, element));
+  }
+  return values;
+}
+
+SmallVector<Value> MicroKernelBuilder::multiplyAdd(OpBuilder &b, ValueRange rows, Value group, ValueRange panels,
+                                                   Value step, unsigned count, ValueRange accumulators) const {
+  SmallVector<SmallVector<Value>> x;
+  for (Value row : rows)
+    x.push_back(loadRow(b, row, step, count));
+  SmallVector<Value> sums(accumulators);
+  auto sum = sums.begin();
+  for (const Operand &weight : weights) {
+    for (Value panel : panels) {
+      SmallVector<Value> w = loadWeights(b, weight, group, panel, step, count);
+      for (ArrayRef<Value> values : x) {
+        for (unsigned k = 0; k < count; ++k)
+          *sum = math::FmaOp::create(b, loc, values[k], w[k], *sum);
+        ++sum;
+      }
+    }
+  }
+  return sums;
+}
+
+SmallVector<Value> MicroKernelBuilder::build(OpBuilder &b, ValueRange rows, Value group, ValueRange panels) const {
+  auto floats = VectorType::get({panelWidth}, b.getF32Type());
+  Value zeros = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(floats, 0.0f));
+  SmallVector<Value> sums(weights.size() * panels.size() * rows.size(), zeros);
+
+  unsigned perStep = pairs ? 2 : 1;
+  Value begin = arith::ConstantIndexOp::create(b, loc, 0), one = arith::ConstantIndexOp::create(b, loc, 1);
+  Value end = arith::ConstantIndexOp::create(b, loc, depth / perStep);
+  auto loop = scf::ForOp::create(b, loc, begin, end, one, sums,
+                                 [&](OpBuilder &b, Location, Value step, ValueRange accumulators) {
+                                   scf::YieldOp::create(
+                                       b, loc, multiplyAdd(b, rows, group, panels, step, perStep, accumulators));
+                                 });
+  sums.assign(loop.result_begin(), loop.result_end());
+  // Odd depth: the second half of the last pair is padding. Adding 0 * 0 would be harmless, but x has no such element.
+  if (depth % perStep)
+    sums = multiplyAdd(b, rows, group, panels, end, 1, sums);
+  return sums;
+}

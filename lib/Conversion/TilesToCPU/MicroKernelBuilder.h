@@ -1,0 +1,73 @@
+//===- MicroKernelBuilder.h - inner loops of a grouped matmul -------*- C++ -*-===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The innermost loop of a matrix product on packed weights: a block of rows times some panels of 16 columns, all sums
+// in registers. What surrounds it (groups, row blocks, gather, epilogue) is GroupedMatmulToLoops.cpp's. An instruction-
+// set level with instructions of its own gets a builder of its own with this interface.
+//
+//===----------------------------------------------------------------------===//
+#ifndef MOE_LIB_CONVERSION_TILESTOCPU_MICROKERNELBUILDER_H
+#define MOE_LIB_CONVERSION_TILESTOCPU_MICROKERNELBUILDER_H
+
+#include "mlir/IR/Builders.h"
+
+namespace moe {
+
+class GroupedMatmulOp;
+
+/// Rows and panels of one kernel: rows * panels * (weight operands) accumulators of 16 f32 each.
+struct KernelShape {
+  int64_t rows;
+  int64_t panels;
+};
+
+/// Emits loops over k with f32 fused multiply-add: acc = fma(x[r, k], w[n, k], acc), k ascending, one accumulator per
+/// element. So every kernel shape gives the same bits.
+class MicroKernelBuilder {
+public:
+  /// Whether `op` has packed weights this builder can read; says why not as an error at `op`.
+  static mlir::LogicalResult check(GroupedMatmulOp op);
+
+  /// Prepares views of the weights of `op` at the insertion point of `b`.
+  MicroKernelBuilder(mlir::OpBuilder &b, GroupedMatmulOp op);
+
+  /// The kernels for the rows of a group, best first. Each takes as many rows as it can of what its predecessors left;
+  /// the last one has one row.
+  llvm::ArrayRef<KernelShape> ladder() const;
+
+  /// Emits one kernel at the insertion point of `b`. `rows` are views of rank 1 of the rows of x, `group` the index of
+  /// the group, `panels` the indices of the panels. Returns vector<16xf32> accumulators, the one of weight operand w, panel p
+  /// and row r at (w * panels + p) * rows + r.
+  llvm::SmallVector<mlir::Value> build(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
+                                       mlir::ValueRange panels) const;
+
+private:
+  struct Operand {
+    mlir::Value memref; ///< [E, panels, K, 16], or [E, panels, (K + 1) / 2, 32] of pairs
+    mlir::Type element;
+  };
+
+  /// Values of one step over k, or over pairs of k, at index `step`: one vector per k.
+  llvm::SmallVector<mlir::Value> loadWeights(mlir::OpBuilder &b, const Operand &weight, mlir::Value group,
+                                             mlir::Value panel, mlir::Value step, unsigned depth) const;
+  llvm::SmallVector<mlir::Value> loadRow(mlir::OpBuilder &b, mlir::Value row, mlir::Value step, unsigned depth) const;
+  llvm::SmallVector<mlir::Value> multiplyAdd(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
+                                             mlir::ValueRange panels, mlir::Value step, unsigned depth,
+                                             mlir::ValueRange accumulators) const;
+
+  mlir::Location loc;
+  llvm::SmallVector<Operand> weights;
+  int64_t depth;
+  bool pairs;
+};
+
+/// `value` (f32, bf16 or f16; scalar or vector) as f32.
+mlir::Value extendToF32(mlir::OpBuilder &b, mlir::Location loc, mlir::Value value);
+
+/// Whether extendToF32 takes elements of this type.
+bool isExtendableToF32(mlir::Type type);
+
+} // namespace moe
+
+#endif // MOE_LIB_CONVERSION_TILESTOCPU_MICROKERNELBUILDER_H

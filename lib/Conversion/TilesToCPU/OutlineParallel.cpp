@@ -1,0 +1,276 @@
+//===- OutlineParallel.cpp - parallel loops to runtime calls --------------===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "moe/Conversion/Passes.h"
+
+#include "mlir/Conversion/LLVMCommon/TypeConverter.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Arith/Utils/Utils.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/IR/IRMapping.h"
+#include "mlir/IR/Matchers.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/Transforms/RegionUtils.h"
+
+#include "llvm/Support/FormatVariadic.h"
+
+namespace moe {
+#define GEN_PASS_DEF_OUTLINEPARALLEL
+#include "moe/Conversion/Passes.h.inc"
+} // namespace moe
+
+using namespace mlir;
+
+static constexpr llvm::StringLiteral parallelFor = "moe_rt_parallel_for";
+
+namespace {
+/// A parallel loop of either kind.
+struct ParallelLoop {
+  Operation *op;
+  SmallVector<OpFoldResult> lowerBounds, upperBounds, steps;
+  SmallVector<Value> inductionVars;
+
+  static std::optional<ParallelLoop> from(Operation *op) {
+    if (auto loop = dyn_cast<scf::ForallOp>(op))
+      return ParallelLoop{op, loop.getMixedLowerBound(), loop.getMixedUpperBound(), loop.getMixedStep(),
+                          loop.getInductionVars()};
+    if (auto loop = dyn_cast<scf::ParallelOp>(op))
+      return ParallelLoop{op, getAsOpFoldResult(loop.getLowerBound()), getAsOpFoldResult(loop.getUpperBound()),
+                          getAsOpFoldResult(loop.getStep()), llvm::to_vector_of<Value>(loop.getInductionVars())};
+    return std::nullopt;
+  }
+  Block &body() { return op->getRegion(0).front(); }
+};
+
+class Outliner {
+public:
+  explicit Outliner(ModuleOp module) : module(module), symbols(module), types(module.getContext()) {}
+
+  LogicalResult outline(ParallelLoop loop);
+
+private:
+  Value sizeOfDimension(OpBuilder &b, ParallelLoop &loop, size_t dim);
+  func::FuncOp declareRuntime();
+  FunctionType bodyType() {
+    OpBuilder b(module.getContext());
+    return b.getFunctionType({LLVM::LLVMPointerType::get(b.getContext()), b.getI64Type(), b.getI64Type()}, {});
+  }
+  FailureOr<func::FuncOp> makeBody(ParallelLoop &loop, ValueRange captured, ArrayRef<Operation *> constants,
+                                   LLVM::LLVMStructType contextType);
+
+  ModuleOp module;
+  SymbolTable symbols;
+  LLVMTypeConverter types;
+};
+} // namespace
+
+/// Number of iterations of one dimension; constant where the bounds are.
+Value Outliner::sizeOfDimension(OpBuilder &b, ParallelLoop &loop, size_t dim) {
+  Location loc = loop.op->getLoc();
+  auto value = [&](OpFoldResult bound) { return getValueOrCreateConstantIndexOp(b, loc, bound); };
+  Value lower = value(loop.lowerBounds[dim]), upper = value(loop.upperBounds[dim]), step = value(loop.steps[dim]);
+  Value zero = arith::ConstantIndexOp::create(b, loc, 0);
+  Value extent = b.createOrFold<arith::SubIOp>(loc, upper, lower);
+  extent = b.createOrFold<arith::MaxSIOp>(loc, extent, zero);
+  return b.createOrFold<arith::CeilDivUIOp>(loc, extent, step);
+}
+
+func::FuncOp Outliner::declareRuntime() {
+  if (auto declared = symbols.lookup<func::FuncOp>(parallelFor))
+    return declared;
+  OpBuilder b(module.getContext());
+  auto pointer = LLVM::LLVMPointerType::get(b.getContext());
+  auto function = func::FuncOp::create(module.getLoc(), parallelFor,
+                                       b.getFunctionType({bodyType(), pointer, b.getI64Type()}, {}));
+  function.setPrivate();
+  symbols.insert(function, module.getBody()->begin());
+  return function;
+}
+
+/// Rewrites parallel loops inside an outlined body as loops of the thread that runs it.
+static void makeSequential(ParallelLoop loop) {
+  OpBuilder b(loop.op);
+  Location loc = loop.op->getLoc();
+  IRMapping mapping;
+  for (auto [lower, upper, step, iv] :
+       llvm::zip_equal(loop.lowerBounds, loop.upperBounds, loop.steps, loop.inductionVars)) {
+    auto sequential = scf::ForOp::create(b, loc, getValueOrCreateConstantIndexOp(b, loc, lower),
+                                         getValueOrCreateConstantIndexOp(b, loc, upper),
+                                         getValueOrCreateConstantIndexOp(b, loc, step));
+    mapping.map(iv, sequential.getInductionVar());
+    b.setInsertionPoint(sequential.getBody()->getTerminator());
+  }
+  for (Operation &op : loop.body().without_terminator())
+    b.clone(op, mapping);
+  loop.op->erase();
+}
+
+FailureOr<func::FuncOp> Outliner::makeBody(ParallelLoop &loop, ValueRange captured, ArrayRef<Operation *> constants,
+                                           LLVM::LLVMStructType contextType) {
+  Location loc = loop.op->getLoc();
+  auto parent = loop.op->getParentOfType<func::FuncOp>();
+  std::string name;
+  for (int number = 0; name.empty() || symbols.lookup(name); ++number)
+    name = llvm::formatv("{0}.parallel.{1}", parent.getName(), number);
+  auto function = func::FuncOp::create(loc, name, bodyType());
+  function.setPrivate();
+  symbols.insert(function, std::next(parent->getIterator()));
+
+  OpBuilder b(module.getContext());
+  Block *entry = function.addEntryBlock();
+  b.setInsertionPointToEnd(entry);
+  IRMapping mapping;
+  for (Operation *constant : constants)
+    b.clone(*constant, mapping);
+  auto pointer = LLVM::LLVMPointerType::get(b.getContext());
+  for (auto [number, value] : llvm::enumerate(captured)) {
+    Type fieldType = contextType.getBody()[number];
+    Value address = LLVM::GEPOp::create(b, loc, pointer, contextType, entry->getArgument(0),
+                                        ArrayRef<LLVM::GEPArg>{0, static_cast<int32_t>(number)});
+    Value field = LLVM::LoadOp::create(b, loc, fieldType, address);
+    if (fieldType != value.getType())
+      field = UnrealizedConversionCastOp::create(b, loc, value.getType(), field).getResult(0);
+    mapping.map(value, field);
+  }
+
+  // Bounds are among the captured values.
+  auto local = [&](OpFoldResult bound) {
+    if (auto value = dyn_cast<Value>(bound))
+      return mapping.lookupOrDefault(value);
+    return getValueOrCreateConstantIndexOp(b, loc, bound);
+  };
+  ParallelLoop bounds = loop;
+  SmallVector<Value> lowers, steps, sizes;
+  for (size_t dim = 0; dim < loop.inductionVars.size(); ++dim) {
+    bounds.lowerBounds[dim] = lowers.emplace_back(local(loop.lowerBounds[dim]));
+    bounds.steps[dim] = steps.emplace_back(local(loop.steps[dim]));
+    bounds.upperBounds[dim] = local(loop.upperBounds[dim]);
+    sizes.push_back(sizeOfDimension(b, bounds, dim));
+  }
+  Value begin = arith::IndexCastOp::create(b, loc, b.getIndexType(), entry->getArgument(1));
+  Value end = arith::IndexCastOp::create(b, loc, b.getIndexType(), entry->getArgument(2));
+  auto loopOp = scf::ForOp::create(b, loc, begin, end, arith::ConstantIndexOp::create(b, loc, 1));
+  func::ReturnOp::create(b, loc);
+
+  b.setInsertionPoint(loopOp.getBody()->getTerminator());
+  Value rest = loopOp.getInductionVar();
+  for (size_t dim = loop.inductionVars.size(); dim-- > 0;) {
+    Value position = rest;
+    if (dim > 0) {
+      position = arith::RemUIOp::create(b, loc, rest, sizes[dim]);
+      rest = arith::DivUIOp::create(b, loc, rest, sizes[dim]);
+    }
+    position = b.createOrFold<arith::MulIOp>(loc, position, steps[dim]);
+    mapping.map(loop.inductionVars[dim], b.createOrFold<arith::AddIOp>(loc, position, lowers[dim]));
+  }
+  for (Operation &op : loop.body().without_terminator())
+    b.clone(op, mapping);
+
+  std::vector<ParallelLoop> inner;
+  function.walk<WalkOrder::PostOrder>([&](Operation *op) {
+    if (auto nested = ParallelLoop::from(op))
+      inner.push_back(*nested);
+  });
+  for (ParallelLoop &nested : inner) {
+    if (nested.op->getNumResults() > 0)
+      return nested.op->emitOpError("expected a parallel loop without results");
+    // Loops found before may sit inside: their clones are sequential already, the order is inside out.
+    makeSequential(nested);
+  }
+
+  WalkResult moved = function.walk([&](memref::AllocaOp alloca) {
+    if (alloca->getBlock() == entry)
+      return WalkResult::advance();
+    if (!alloca.getType().hasStaticShape() || !alloca.getSymbolOperands().empty())
+      return WalkResult(alloca.emitOpError("expected a static size in a parallel loop but got ") << alloca.getType());
+    alloca->moveBefore(entry, entry->begin());
+    return WalkResult::advance();
+  });
+  if (moved.wasInterrupted())
+    return failure();
+  return function;
+}
+
+/// Operations that are cloned into the body instead of being captured.
+static bool isRematerialised(Operation *op) {
+  return op && op->getNumOperands() == 0 && op->getNumRegions() == 0 &&
+         (op->hasTrait<OpTrait::ConstantLike>() || isa<memref::GetGlobalOp>(op));
+}
+
+LogicalResult Outliner::outline(ParallelLoop loop) {
+  if (loop.op->getNumResults() > 0)
+    return loop.op->emitOpError("expected a parallel loop without results");
+  auto parent = loop.op->getParentOfType<func::FuncOp>();
+  if (!parent)
+    return loop.op->emitOpError("expected a parallel loop inside of a func.func");
+
+  llvm::SetVector<Value> used(loop.op->operand_begin(), loop.op->operand_end());
+  getUsedValuesDefinedAbove(loop.op->getRegions(), used);
+  SmallVector<Value> captured;
+  SmallVector<Operation *> constants;
+  SmallVector<Type> fields;
+  for (Value value : used) {
+    if (Operation *op = value.getDefiningOp(); isRematerialised(op)) {
+      constants.push_back(op);
+      continue;
+    }
+    Type type = types.convertType(value.getType());
+    if (!type)
+      return loop.op->emitOpError("expected values with an LLVM type in a parallel loop but got ") << value.getType();
+    captured.push_back(value);
+    fields.push_back(type);
+  }
+  MLIRContext *context = module.getContext();
+  auto contextType = LLVM::LLVMStructType::getLiteral(context, fields);
+  FailureOr<func::FuncOp> body = makeBody(loop, captured, constants, contextType);
+  if (failed(body))
+    return failure();
+
+  Location loc = loop.op->getLoc();
+  auto pointer = LLVM::LLVMPointerType::get(context);
+  OpBuilder b = OpBuilder::atBlockBegin(&parent.getBody().front());
+  Value one = LLVM::ConstantOp::create(b, loc, b.getI64Type(), b.getI64IntegerAttr(1));
+  Value storage = LLVM::AllocaOp::create(b, loc, pointer, contextType, one);
+  b.setInsertionPoint(loop.op);
+  for (auto [number, value] : llvm::enumerate(captured)) {
+    Value field = value;
+    if (fields[number] != value.getType())
+      field = UnrealizedConversionCastOp::create(b, loc, fields[number], value).getResult(0);
+    Value address = LLVM::GEPOp::create(b, loc, pointer, contextType, storage,
+                                        ArrayRef<LLVM::GEPArg>{0, static_cast<int32_t>(number)});
+    LLVM::StoreOp::create(b, loc, field, address);
+  }
+  Value count = sizeOfDimension(b, loop, 0);
+  for (size_t dim = 1; dim < loop.inductionVars.size(); ++dim)
+    count = b.createOrFold<arith::MulIOp>(loc, count, sizeOfDimension(b, loop, dim));
+  count = arith::IndexCastOp::create(b, loc, b.getI64Type(), count);
+  Value function = func::ConstantOp::create(b, loc, bodyType(), SymbolRefAttr::get(*body));
+  func::CallOp::create(b, loc, declareRuntime(), ValueRange{function, storage, count});
+  loop.op->erase();
+  return success();
+}
+
+namespace {
+struct OutlineParallelPass : moe::impl::OutlineParallelBase<OutlineParallelPass> {
+  void runOnOperation() override {
+    std::vector<ParallelLoop> loops;
+    // Functions of nested modules belong to those modules.
+    for (auto function : getOperation().getOps<func::FuncOp>())
+      function.walk<WalkOrder::PreOrder>([&](Operation *op) {
+        auto loop = ParallelLoop::from(op);
+        if (!loop)
+          return WalkResult::advance();
+        loops.push_back(*loop);
+        return WalkResult::skip();
+      });
+    Outliner outliner(getOperation());
+    for (ParallelLoop &loop : loops)
+      if (failed(outliner.outline(loop)))
+        return signalPassFailure();
+  }
+};
+} // namespace
