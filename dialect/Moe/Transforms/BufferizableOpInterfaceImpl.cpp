@@ -1,0 +1,56 @@
+//===- BufferizableOpInterfaceImpl.cpp - grouped_matmul on buffers --------===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+
+#include "dialect/Moe/Transforms/Passes.h"
+
+#include "mlir/Dialect/Bufferization/IR/BufferizableOpInterface.h"
+#include "mlir/Dialect/Bufferization/IR/DstBufferizableOpInterfaceImpl.h"
+
+using namespace mlir;
+using namespace moe;
+using namespace mlir::bufferization;
+
+namespace {
+struct GroupedMatmulInterface
+    : DstBufferizableOpInterfaceExternalModel<GroupedMatmulInterface, GroupedMatmulOp> {
+  bool bufferizesToMemoryRead(Operation *op, OpOperand &operand, const AnalysisState &state) const {
+    // The output keeps its value in rows of no group.
+    return true;
+  }
+
+  LogicalResult bufferize(Operation *op, RewriterBase &rewriter, const BufferizationOptions &options,
+                          BufferizationState &state) const {
+    auto matmul = cast<GroupedMatmulOp>(op);
+    if (!matmul.hasPureTensorSemantics())
+      return success();
+    OpBuilder::InsertionGuard guard(rewriter);
+    rewriter.setInsertionPoint(op);
+    IRMapping mapping;
+    for (Value operand : op->getOperands()) {
+      FailureOr<Value> buffer = getBuffer(rewriter, operand, options, state);
+      if (failed(buffer))
+        return failure();
+      mapping.map(operand, *buffer);
+    }
+    auto lookup = [&](OperandRange range) {
+      return llvm::map_to_vector(range, [&](Value value) { return mapping.lookup(value); });
+    };
+    Value init = mapping.lookup(matmul.getInit());
+    auto onBuffers = GroupedMatmulOp::create(
+        rewriter, op->getLoc(), /*resultTypes=*/Type(), mapping.lookup(matmul.getX()), lookup(matmul.getWeights()),
+        mapping.lookup(matmul.getOffsets()), matmul.getChoices() ? mapping.lookup(matmul.getChoices()) : Value(),
+        lookup(matmul.getRowScalars()), lookup(matmul.getColumnScalars()), init, matmul.getFanout());
+    onBuffers.getEpilogue().takeBody(matmul.getEpilogue());
+    replaceOpWithBufferizedValues(rewriter, op, init);
+    return success();
+  }
+};
+} // namespace
+
+void moe::registerBufferizableOpInterfaceExternalModels(DialectRegistry &registry) {
+  registry.addExtension(+[](MLIRContext *context, MoeDialect *) {
+    GroupedMatmulOp::attachInterface<GroupedMatmulInterface>(*context);
+  });
+}

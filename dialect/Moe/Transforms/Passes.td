@@ -1,0 +1,149 @@
+//===- Passes.td - passes from moe to moe ------------------*- tablegen -*-===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#ifndef DIALECT_MOE_TRANSFORMS_PASSES_TD
+#define DIALECT_MOE_TRANSFORMS_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+//===----------------------------------------------------------------------===//
+// Phase route
+//===----------------------------------------------------------------------===//
+
+def MoeCutExperts : Pass<"moe-cut-experts"> {
+  let summary = "cut moe.experts into grouped matmuls and row-wise ops";
+  let description = [{
+    Where an expert's network consists of products with its parameters and of row-wise elementwise ops, the loop over
+    experts is not needed: products become `moe.grouped_matmul` on all rows, elementwise ops run on all rows at once. Rows
+    in no group hold unspecified values in between and zeros in the result. What cannot be cut (a region that routes
+    again, parameters used other than as weights) stays a `moe.experts`, with a remark that says why.
+
+    ```mlir
+    %ys = moe.experts rows(%xs : tensor<?x8xf32>) groups(%o : tensor<5xi32>) params(%w : tensor<4x16x8xf32>)
+        -> tensor<?x16xf32> {
+    ^bb0(%x: tensor<?x8xf32>, %we: tensor<16x8xf32>):
+      %p = linalg.matmul indexing_maps = [...] ins(%x, %we : ...) outs(%zero : ...) -> tensor<?x16xf32>
+      moe.yield %p : tensor<?x16xf32>
+    }
+    ```
+    becomes
+    ```mlir
+    %ys = moe.grouped_matmul rows(%xs : ...) weights(%w : ...) groups(%o : ...) outs(%zeros : tensor<?x16xf32>) {
+    ^bb0(%acc: f32):
+      moe.yield %acc : f32
+    } -> tensor<?x16xf32>
+    ```
+  }];
+  let dependentDialects = ["::moe::MoeDialect", "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect"];
+}
+
+def MoeGroupMatmuls : Pass<"moe-group-matmuls"> {
+  let summary = "turn dense matrix products into grouped matmuls with one group";
+  let description = [{
+    `x . W^T` with f32 accumulation and a zero start (a `linalg.matmul` or an equal contraction) is `moe.grouped_matmul`
+    with the offsets [0, rows]. From here on a target has one kind of matrix product to make fast.
+  }];
+  let dependentDialects = ["::moe::MoeDialect", "::mlir::arith::ArithDialect", "::mlir::tensor::TensorDialect"];
+}
+
+//===----------------------------------------------------------------------===//
+// Phase fuse
+//===----------------------------------------------------------------------===//
+
+def MoeFuseGroupedMatmuls : Pass<"moe-fuse-grouped-matmuls"> {
+  let summary = "fuse the gather before and the elementwise op after grouped matmuls";
+  let description = [{
+    * prologue: a `moe.dispatch` feeding x becomes the `choices` operand;
+    * siblings and epilogue: an elementwise `linalg.generic` that reads the results of grouped matmuls over the same x and
+      groups (gate and up), and nothing else of their kind, becomes the epilogue of one grouped matmul with all their weights.
+
+    No rounding is removed: a `truncf` in the elementwise op moves into the epilogue as it is.
+  }];
+  let dependentDialects = ["::moe::MoeDialect"];
+}
+
+//===----------------------------------------------------------------------===//
+// Phase pack
+//===----------------------------------------------------------------------===//
+
+def MoePackWeights : Pass<"moe-pack-weights"> {
+  let summary = "lay the weights of grouped matmuls out in panels";
+  let description = [{
+    Weights that come from parameters or constants alone are packed in panels of 16 columns: [E, N/16, K, 16] for f32,
+    [E, N/16, K/2, 16, 2] (pairs along k) for 16-bit types. One layout serves every instruction set. The packing is a
+    `linalg.pack` here; `moe-prepare-parameters` moves it to compile time. Weights only known at run time stay as they are.
+  }];
+  let dependentDialects = ["::moe::MoeDialect", "::mlir::linalg::LinalgDialect", "::mlir::arith::ArithDialect"];
+}
+
+def MoePrepareParameters : Pass<"moe-prepare-parameters", "::mlir::ModuleOp"> {
+  let summary = "move what depends on parameters alone into module @prepare";
+  let description = [{
+    Every value computed from `ml_program.global_load_const` (and constants) alone, and used by something else, becomes a
+    parameter of its own: a function in the nested module `@prepare` says how it is computed, an `ml_program.global` with
+    `#moe.prepared` says from which tensors. Equal computations share one function, so there are as many functions as
+    there are kinds of layers. moe-compile runs them and stores the results with the executable.
+
+    ```mlir
+    %a = ml_program.global_load_const @a : tensor<4x8xbf16>
+    %f = linalg.generic ... ins(%a) ... arith.extf ... -> tensor<4x8xf32>
+    "use"(%f)
+    ```
+    becomes
+    ```mlir
+    module @prepare { func.func @prepare.0(%a: tensor<4x8xbf16>) -> tensor<4x8xf32> { ... } }
+    ml_program.global private @param.0(#moe.prepared<@prepare.0, ["a"]> : tensor<4x8xf32>) : tensor<4x8xf32>
+    ...
+    %f = ml_program.global_load_const @param.0 : tensor<4x8xf32>
+    "use"(%f)
+    ```
+  }];
+  let dependentDialects = ["::moe::MoeDialect", "::mlir::func::FuncDialect", "::mlir::ml_program::MLProgramDialect"];
+}
+
+def MoeParametersToArguments : Pass<"moe-parameters-to-arguments", "::mlir::ModuleOp"> {
+  let summary = "pass parameters as function arguments";
+  let description = [{
+    Weights are memory mapped, so they have no address at link time, and a `memref.global` without a value would fold to
+    undef. Each `ml_program.global_load_const` becomes a function argument; callers pass it on. In entry functions the
+    argument has `moe.role = "parameter"` and `moe.parameter = @global`, and is not writable; the runtime fills it in.
+    Functions that differed only in their parameters (the layers of a model) are equal afterwards.
+  }];
+  let dependentDialects = ["::mlir::func::FuncDialect", "::mlir::bufferization::BufferizationDialect"];
+}
+
+//===----------------------------------------------------------------------===//
+// Phase tile
+//===----------------------------------------------------------------------===//
+
+def MoeErasePrepare : Pass<"moe-erase-prepare", "::mlir::ModuleOp"> {
+  let summary = "erase module @prepare and the parameters' globals";
+  let description = [{
+    The compiler has taken `@prepare` and the table of parameters by now; what follows sees parameters as arguments only.
+  }];
+}
+
+def MoeTile : Pass<"moe-tile", "::mlir::func::FuncOp"> {
+  let summary = "tile ops into scf.forall loops that threads can share";
+  let description = [{
+    Outermost ops with a parallel loop become `scf.forall` over tiles: grouped matmuls over panels of columns (all rows and
+    groups in every tile, so load is even however tokens are spread over experts), attention over sequences, blocks of
+    queries and heads, everything else over blocks of rows. No reduction is ever split: results do not depend on the
+    tiling, nor on the number of threads. One tile or none runs without the thread pool.
+  }];
+  let options = [Option<"rowBlock", "row-block", "int64_t", "16", "Rows of a tile">];
+  let dependentDialects = ["::mlir::scf::SCFDialect", "::mlir::affine::AffineDialect", "::mlir::tensor::TensorDialect",
+                           "::mlir::linalg::LinalgDialect"];
+}
+
+def MoeLowerPack : Pass<"moe-lower-pack"> {
+  let summary = "lower linalg.pack and tensor.concat to ops that bufferize";
+  let description = [{
+    `linalg.pack` becomes pad, expand_shape and transpose; `tensor.concat` becomes insert_slice. Run on module `@prepare`
+    before it is bufferized.
+  }];
+  let dependentDialects = ["::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect", "::mlir::arith::ArithDialect"];
+}
+
+#endif // DIALECT_MOE_TRANSFORMS_PASSES_TD

@@ -1,0 +1,156 @@
+//===- Tile.cpp - ops as parallel loops over tiles ------------------------===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+
+#include "dialect/Moe/Transforms/Passes.h"
+
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
+#include "mlir/Dialect/SCF/Transforms/TileUsingInterface.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Interfaces/TilingInterface.h"
+#include "llvm/ADT/SetVector.h"
+
+using namespace mlir;
+using namespace moe;
+
+namespace moe {
+#define GEN_PASS_DEF_MOEERASEPREPARE
+#define GEN_PASS_DEF_MOETILE
+#include "dialect/Moe/Transforms/Passes.h.inc"
+} // namespace moe
+
+/// Most tiles of columns: enough for the load to be even on any number of threads a layer is worth.
+static constexpr int64_t maxColumnTiles = 64;
+
+/// Tile sizes of `op`, 0 for a loop that is not tiled; empty if it is not tiled at all.
+static SmallVector<int64_t> tileSizes(TilingInterface op, int64_t rowBlock) {
+  if (auto matmul = dyn_cast<GroupedMatmulOp>(*op)) {
+    int64_t panels = llvm::divideCeil(matmul.getNumColumns(), GroupedMatmulOp::panelWidth);
+    return {static_cast<int64_t>(llvm::divideCeil(panels, maxColumnTiles)) * GroupedMatmulOp::panelWidth};
+  }
+  if (isa<AttentionOp>(*op))
+    return {1, rowBlock, 1};
+  if (isa<linalg::FillOp>(*op))
+    return {}; // goes with its consumer, or is a memset
+  // Rows: the first loop, if it is parallel and worth it. Fills and copies of a few elements are not.
+  SmallVector<utils::IteratorType> loops = op.getLoopIteratorTypes();
+  if (loops.empty() || loops.front() != utils::IteratorType::parallel)
+    return {};
+  auto type = dyn_cast<RankedTensorType>(op->getResult(0).getType());
+  if (!type || !type.isDynamicDim(0))
+    return {};
+  SmallVector<int64_t> sizes(loops.size(), 0);
+  sizes.front() = rowBlock;
+  return sizes;
+}
+
+/// The rows of `operand` are the iterations of the first loop of `op`, and only those.
+static bool isIndexedByRows(linalg::LinalgOp op, OpOperand &operand) {
+  AffineMap map = op.getMatchingIndexingMap(&operand);
+  return map.getNumResults() > 0 && map.getResult(0) == getAffineDimExpr(0, op.getContext());
+}
+
+/// The producers whose rows are only needed by the same rows of `root`: fills, reductions and elementwise ops of a
+/// softmax or a norm. They go into the tile; nothing is computed twice.
+static SetVector<Operation *> rowProducers(Operation *root) {
+  SetVector<Operation *> chain;
+  if (!isa<linalg::LinalgOp>(root))
+    return chain;
+  chain.insert(root);
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (Operation *consumer : llvm::to_vector(chain)) {
+      auto linalgConsumer = cast<linalg::LinalgOp>(consumer);
+      for (OpOperand &operand : consumer->getOpOperands()) {
+        auto producer = operand.get().getDefiningOp<linalg::LinalgOp>();
+        if (!producer || chain.contains(producer) || producer->getBlock() != root->getBlock() ||
+            producer->getNumResults() != 1 || !isIndexedByRows(linalgConsumer, operand) ||
+            !isIndexedByRows(producer, *producer.getDpsInitsMutable().begin()) ||
+            producer.getIteratorTypesArray().front() != utils::IteratorType::parallel)
+          continue;
+        bool onlyHere = llvm::all_of(producer->getUses(), [&](OpOperand &use) {
+          return chain.contains(use.getOwner()) &&
+                 isIndexedByRows(cast<linalg::LinalgOp>(use.getOwner()), use);
+        });
+        if (onlyHere)
+          changed |= chain.insert(producer);
+      }
+    }
+  }
+  chain.remove(root);
+  return chain;
+}
+
+namespace {
+struct MoeTilePass : moe::impl::MoeTileBase<MoeTilePass> {
+  using MoeTileBase::MoeTileBase;
+
+  void runOnOperation() override {
+    SmallVector<Operation *> ops;
+    getOperation().walk<WalkOrder::PreOrder>([&](Operation *op) {
+      if (isa<scf::ForallOp>(op))
+        return WalkResult::skip();
+      if (isa<linalg::LinalgOp, GroupedMatmulOp, AttentionOp, TopKOp>(op)) {
+        ops.push_back(op);
+        return WalkResult::skip();
+      }
+      return WalkResult::advance();
+    });
+    // Consumers first: they take their producers along.
+    IRRewriter rewriter(&getContext());
+    DenseSet<Operation *> fused;
+    for (Operation *op : llvm::reverse(ops)) {
+      if (fused.contains(op))
+        continue;
+      auto tileable = cast<TilingInterface>(op);
+      SmallVector<int64_t> sizes = tileSizes(tileable, rowBlock);
+      if (sizes.empty())
+        continue;
+      SetVector<Operation *> chain = rowProducers(op);
+      fused.insert_range(chain);
+      if (failed(tile(rewriter, tileable, sizes, chain))) {
+        op->emitOpError("expected an op that can be tiled by rows or columns");
+        return signalPassFailure();
+      }
+    }
+  }
+
+private:
+  LogicalResult tile(IRRewriter &rewriter, TilingInterface op, ArrayRef<int64_t> sizes,
+                     const SetVector<Operation *> &chain) {
+    rewriter.setInsertionPoint(op);
+    scf::SCFTileAndFuseOptions options;
+    options.tilingOptions.setLoopType(scf::SCFTilingOptions::LoopType::ForallOp);
+    options.tilingOptions.setTileSizes(getAsIndexOpFoldResult(&getContext(), sizes));
+    options.fusionControlFn = [&](tensor::ExtractSliceOp, OpResult producer,
+                                  bool) -> std::optional<scf::SCFTileAndFuseOptions::ControlFnResult> {
+      if (!chain.contains(producer.getOwner()))
+        return std::nullopt;
+      return scf::SCFTileAndFuseOptions::ControlFnResult();
+    };
+    FailureOr<scf::SCFTileAndFuseResult> tiled = scf::tileConsumerAndFuseProducersUsingSCF(rewriter, op, options);
+    if (failed(tiled))
+      return failure();
+    for (OpResult result : op->getResults())
+      rewriter.replaceAllUsesWith(result, tiled->replacements.lookup(result));
+    rewriter.eraseOp(op);
+    for (Operation *producer : chain) // consumers come before their producers
+      if (producer->use_empty())
+        rewriter.eraseOp(producer);
+    return success();
+  }
+};
+
+struct MoeErasePreparePass : moe::impl::MoeErasePrepareBase<MoeErasePreparePass> {
+  void runOnOperation() override {
+    if (auto prepare = getOperation().lookupSymbol<ModuleOp>(prepareModuleName))
+      prepare.erase();
+    for (auto function : getOperation().getOps<func::FuncOp>())
+      for (unsigned argument = 0; argument < function.getNumArguments(); ++argument)
+        function.removeArgAttr(argument, parameterAttr);
+    for (auto global : llvm::make_early_inc_range(getOperation().getOps<ml_program::GlobalOp>()))
+      global.erase();
+  }
+};
+} // namespace
