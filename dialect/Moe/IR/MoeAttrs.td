@@ -7,6 +7,7 @@
 
 include "dialect/Moe/IR/MoeDialect.td"
 include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/BuiltinAttributeInterfaces.td"
 include "mlir/IR/EnumAttr.td"
 
 def Moe_GroupScore : I32EnumAttr<"GroupScore", "how a group of experts is scored", [
@@ -35,7 +36,7 @@ def Moe_GroupsAttr : AttrDef<Moe_Dialect, "Groups"> {
   let genVerifyDecl = 1;
 }
 
-def Moe_PreparedAttr : AttrDef<Moe_Dialect, "Prepared"> {
+def Moe_PreparedAttr : AttrDef<Moe_Dialect, "Prepared", [TypedAttrInterface]> {
   let mnemonic = "prepared";
   let summary = "value of a parameter that is computed at compile time";
   let description = [{
@@ -59,9 +60,10 @@ def Moe_PreparedAttr : AttrDef<Moe_Dialect, "Prepared"> {
 }
 
 /// Which choices keep their place when an expert is full; see moe.drop.
-def Moe_DropOrder : StringBasedAttr<
+def Moe_DropOrder : StringBasedAttr<And<[
+    CPred<"::llvm::isa<::mlir::StringAttr>($_self)">,
     CPred<"::llvm::is_contained(::llvm::ArrayRef<::llvm::StringRef>({\"token\", \"choice\", \"priority\"}), "
-          "::llvm::cast<::mlir::StringAttr>($_self).getValue())">,
+          "::llvm::cast<::mlir::StringAttr>($_self).getValue())">]>,
     "one of \"token\", \"choice\", \"priority\""> {
   let storageType = "::mlir::StringAttr";
   let returnType = "::llvm::StringRef";

@@ -12,6 +12,8 @@
 #include "mlir/IR/Matchers.h"
 #include "mlir/IR/PatternMatch.h"
 
+#include <limits>
+
 using namespace mlir;
 using namespace moe;
 
@@ -56,6 +58,19 @@ static int64_t numRows(ShapedType choices) {
   return ShapedType::isDynamic(tokens) || ShapedType::isDynamic(k) ? ShapedType::kDynamic : tokens * k;
 }
 
+/// The moe.yield that ends `body`, the only block of a region of `op`; null after an error where something else does.
+static YieldOp expectYield(Operation *op, Block &body) {
+  auto yield = body.empty() ? YieldOp() : dyn_cast<YieldOp>(body.back());
+  if (yield)
+    return yield;
+  InFlightDiagnostic error = op->emitOpError("expected a region that ends with 'moe.yield' but got ");
+  if (body.empty())
+    error << "an empty one";
+  else
+    error << "'" << body.back().getName() << "'";
+  return YieldOp();
+}
+
 /// The sizes of `value`, dynamic ones by tensor.dim.
 static SmallVector<OpFoldResult> sizesOf(OpBuilder &b, Location loc, Value value) {
   return tensor::getMixedSizes(b, loc, value);
@@ -70,8 +85,8 @@ LogicalResult TopKOp::verify() {
   if (getK().has_value() == bool(getDynamicK()))
     return emitOpError("expected either the attribute 'k' or the operand of 'k(...)' but got ")
            << (getDynamicK() ? "both" : "neither");
-  if (values.isDynamicDim(1))
-    return emitOpError("expected a static number of experts but got ") << values;
+  if (values.isDynamicDim(1) || values.getDimSize(1) < 1)
+    return emitOpError("expected a static number of experts of at least 1 but got ") << values;
   int64_t experts = getNumExperts();
   if (getK()) {
     int64_t k = *getK();
@@ -119,9 +134,11 @@ LogicalResult TopKOp::reifyResultShapes(OpBuilder &b, ReifiedRankedShapedTypeDim
 
 /// The attribute `experts` of plan and drop.
 template <typename OpTy> static LogicalResult verifyExperts(OpTy op) {
-  if (static_cast<int64_t>(op.getExperts()) >= 1)
+  // Experts are named by i32 indices.
+  int64_t experts = op.getExperts(), most = std::numeric_limits<int32_t>::max();
+  if (experts >= 1 && experts <= most)
     return success();
-  return op.emitOpError("expected at least one expert but got experts = ") << static_cast<int64_t>(op.getExperts());
+  return op.emitOpError("expected 'experts' between 1 and ") << most << " but got " << experts;
 }
 
 LogicalResult DropOp::verify() {
@@ -133,8 +150,9 @@ LogicalResult DropOp::verify() {
     return emitOpError(byPriority ? "expected a 'priority' operand for order \"priority\""
                                   : "expected no 'priority' operand for order \"")
            << (byPriority ? "" : getOrder()) << (byPriority ? "" : "\"");
-  if (getPriority() && (failed(expectSize(*this, "priority", shaped(getPriority()), 0, indices.getDimSize(0), "tokens")) ||
-                        failed(expectSize(*this, "priority", shaped(getPriority()), 1, indices.getDimSize(1), "k"))))
+  if (getPriority() &&
+      (failed(expectSize(*this, "priority", shaped(getPriority()), 0, indices.getDimSize(0), "tokens")) ||
+       failed(expectSize(*this, "priority", shaped(getPriority()), 1, indices.getDimSize(1), "k"))))
     return failure();
   if (getSegments())
     return expectSize(*this, "segments", shaped(getSegments()), 0, indices.getDimSize(0), "tokens");
@@ -263,8 +281,8 @@ LogicalResult ExpertsOp::verify() {
   auto checkArgument = [&](unsigned number, Type type) -> LogicalResult {
     if (body.getArgument(number).getType() == type)
       return success();
-    return emitOpError("expected block argument ") << number << " of type " << type << " but got "
-                                                   << body.getArgument(number).getType();
+    return emitOpError("expected block argument ")
+           << number << " of type " << type << " but got " << body.getArgument(number).getType();
   };
   for (auto [number, operand] : llvm::enumerate(getRows())) {
     auto type = cast<RankedTensorType>(operand.getType());
@@ -283,10 +301,12 @@ LogicalResult ExpertsOp::verify() {
     if (failed(checkArgument(getRows().size() + number, type.clone(type.getShape().drop_front()))))
       return failure();
   }
-  auto yield = cast<YieldOp>(body.getTerminator());
+  YieldOp yield = expectYield(*this, body);
+  if (!yield)
+    return failure();
   if (yield.getNumOperands() != getNumResults())
-    return yield.emitOpError("expected ") << getNumResults() << " values, one per result, but got "
-                                          << yield.getNumOperands();
+    return yield.emitOpError("expected ")
+           << getNumResults() << " values, one per result, but got " << yield.getNumOperands();
   for (auto [number, result, value] : llvm::enumerate(getResults(), yield.getValues())) {
     auto type = cast<RankedTensorType>(result.getType());
     if (failed(expectSize(*this, "results", type, 0, rows, "rows")))
@@ -340,8 +360,8 @@ LogicalResult GroupedMatmulOp::verify() {
     return failure();
   if (!offsets.getElementType().isInteger(32) || offsets.isDynamicDim(0) || offsets.getDimSize(0) < 2)
     return emitOpError("expected static i32 offsets of at least 2 elements (experts + 1) but got ") << offsets;
-  if (x.isDynamicDim(1))
-    return emitOpError("expected static column counts but got ") << x;
+  if (x.isDynamicDim(1) || !isa<FloatType>(x.getElementType()))
+    return emitOpError("expected rows of a float type with a static number of columns but got ") << x;
   if (getWeights().empty())
     return emitOpError("expected at least one weight operand");
   bool tensors = isa<TensorType>(getInit().getType());
@@ -349,8 +369,13 @@ LogicalResult GroupedMatmulOp::verify() {
     if (isa<TensorType>(operand.getType()) != tensors)
       return emitOpError("expected operands that are all tensors or all memrefs but got ")
              << operand.getType() << " and " << init;
-  if (tensors != bool(getResult()) || (tensors && getResult().getType() != init))
-    return emitOpError("expected ") << (tensors ? "one result of the type of 'outs'" : "no result on memrefs");
+  if (tensors != bool(getResult()) || (tensors && getResult().getType() != init)) {
+    InFlightDiagnostic error = emitOpError("expected ")
+                               << (tensors ? "a result of the type of 'outs'" : "no result on memrefs");
+    if (getResult())
+      return error << " but got " << getResult().getType();
+    return error << " but got none";
+  }
 
   int64_t rank = getWeightRank();
   if (rank < 3 || rank > 5)
@@ -361,8 +386,8 @@ LogicalResult GroupedMatmulOp::verify() {
     ShapedType type = shaped(weight);
     bool same = type.getRank() == rank && llvm::all_of_zip(type.getShape(), want, agree);
     if (!same)
-      return emitOpError("expected weight operand ") << number << " of shape ["
-             << llvm::join(llvm::map_range(want, sizeText), ", ") << "] but got " << type;
+      return emitOpError("expected weight operand ")
+             << number << " of shape [" << llvm::join(llvm::map_range(want, sizeText), ", ") << "] but got " << type;
     if (!isa<FloatType>(type.getElementType()))
       return emitOpError("expected weights of a float type but got ") << type;
   }
@@ -394,9 +419,11 @@ LogicalResult GroupedMatmulOp::verify() {
   }
   Block &epilogue = getEpilogue().front();
   if (epilogue.getArgumentTypes() != TypeRange(arguments))
-    return emitOpError("expected epilogue arguments (") << arguments << ") but got (" << epilogue.getArgumentTypes()
-                                                        << ")";
-  auto yield = cast<YieldOp>(epilogue.getTerminator());
+    return emitOpError("expected epilogue arguments (")
+           << arguments << ") but got (" << epilogue.getArgumentTypes() << ")";
+  YieldOp yield = expectYield(*this, epilogue);
+  if (!yield)
+    return failure();
   if (yield.getNumOperands() != 1 || yield.getOperand(0).getType() != init.getElementType())
     return yield.emitOpError("expected one value of the element type of 'outs', ")
            << init.getElementType() << ", but got (" << yield.getOperandTypes() << ")";

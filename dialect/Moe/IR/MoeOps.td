@@ -30,12 +30,15 @@ def Moe_IndexVector : TensorRankOf<[I32], [1]>;
 def Moe_RowTensor : TensorRankOf<[AnyFloat, AnyInteger], [1, 2, 3, 4]>; // [R, ...]
 def Moe_FloatMatrix : TensorRankOf<[F16, BF16, F32, F64], [2]>;
 def Moe_F32Matrix : TensorRankOf<[F32], [2]>;
+def Moe_Buffer : AnyTypeOf<[AnyRankedTensor, AnyMemRef]>;               // before and after bufferization
 
 //===----------------------------------------------------------------------===//
 // Routing
 //===----------------------------------------------------------------------===//
 
-def Moe_TopKOp : Moe_TensorOp<"top_k", [AttrSizedOperandSegments]> {
+def Moe_TopKOp : Moe_TensorOp<"top_k", [AttrSizedOperandSegments,
+    DeclareOpInterfaceMethods<TilingInterface, ["getLoopIteratorTypes", "getIterationDomain", "getTiledImplementation",
+                                                "getResultTilePosition"]>]> {
   let summary = "selects each token's k best experts";
   let description = [{
     For each row t of `values` [T, E] selects k distinct experts by `keys` [T, E] (`values` where there are none) and returns
@@ -282,8 +285,8 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
     } -> tensor<?x32xbf16>
     ```
   }];
-  let arguments = (ins AnyShaped:$x, Variadic<AnyShaped>:$weights, AnyShaped:$offsets, Optional<AnyShaped>:$choices,
-                       Variadic<AnyShaped>:$rowScalars, Variadic<AnyShaped>:$columnScalars, AnyShaped:$init,
+  let arguments = (ins Moe_Buffer:$x, Variadic<Moe_Buffer>:$weights, Moe_Buffer:$offsets, Optional<Moe_Buffer>:$choices,
+                       Variadic<Moe_Buffer>:$rowScalars, Variadic<Moe_Buffer>:$columnScalars, Moe_Buffer:$init,
                        DefaultValuedAttr<I64Attr, "1">:$fanout);
   let results = (outs Optional<AnyRankedTensor>:$result);
   let regions = (region SizedRegion<1>:$epilogue);

@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // grouped_matmul is tiled over columns: every tile sees all rows and all groups, so a tile is a grouped_matmul again and
-// the split never touches the order of a sum. attention is tiled over sequences, queries and heads.
+// the split never touches the order of a sum. top_k is tiled over tokens, attention over sequences, queries and heads.
 //
 //===----------------------------------------------------------------------===//
 
@@ -31,6 +31,48 @@ static SmallVector<Range> rangesOf(OpBuilder &b, ArrayRef<OpFoldResult> sizes) {
   for (OpFoldResult size : sizes)
     ranges.push_back(Range{b.getIndexAttr(0), size, b.getIndexAttr(1)});
   return ranges;
+}
+
+//===----------------------------------------------------------------------===//
+// TopKOp: one loop, over tokens
+//===----------------------------------------------------------------------===//
+
+SmallVector<utils::IteratorType> TopKOp::getLoopIteratorTypes() { return {utils::IteratorType::parallel}; }
+
+SmallVector<Range> TopKOp::getIterationDomain(OpBuilder &b) {
+  return rangesOf(b, {tensor::getMixedSize(b, getLoc(), getValues(), 0)});
+}
+
+FailureOr<TilingResult> TopKOp::getTiledImplementation(OpBuilder &b, ArrayRef<OpFoldResult> offsets,
+                                                       ArrayRef<OpFoldResult> sizes) {
+  Location loc = getLoc();
+  SmallVector<Operation *> slices;
+  auto rows = [&](Value value) -> Value {
+    if (!value)
+      return {};
+    SmallVector<OpFoldResult> extent = tensor::getMixedSizes(b, loc, value);
+    extent[0] = sizes[0];
+    slices.push_back(slice(b, loc, value, {offsets[0], b.getIndexAttr(0)}, extent));
+    return slices.back()->getResult(0);
+  };
+  Value values = rows(getValues()), keys = rows(getKeys());
+  int64_t tokens = cast<ShapedType>(values.getType()).getDimSize(0);
+  auto withTokens = [&](Value result) {
+    auto type = cast<RankedTensorType>(result.getType());
+    return type.clone({tokens, type.getDimSize(1)});
+  };
+  auto tiled = TopKOp::create(b, loc, withTokens(getSelected()), withTokens(getIndex()), values, keys, getDynamicK(),
+                              getKAttr(), getGroupsAttr());
+  return TilingResult{{tiled}, SmallVector<Value>(tiled->getResults()), slices};
+}
+
+LogicalResult TopKOp::getResultTilePosition(OpBuilder &b, unsigned resultNumber, ArrayRef<OpFoldResult> offsets,
+                                            ArrayRef<OpFoldResult> sizes, SmallVector<OpFoldResult> &resultOffsets,
+                                            SmallVector<OpFoldResult> &resultSizes) {
+  OpFoldResult k = getDynamicK() ? OpFoldResult(getDynamicK()) : OpFoldResult(b.getIndexAttr(*getK()));
+  resultOffsets = {offsets[0], b.getIndexAttr(0)};
+  resultSizes = {sizes[0], k};
+  return success();
 }
 
 //===----------------------------------------------------------------------===//

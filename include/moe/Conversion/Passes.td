@@ -201,6 +201,22 @@ def EmitEntryPoints : Pass<"moe-emit-entry-points", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::func::FuncDialect"];
 }
 
+def StoreBf16AsIntegers : Pass<"moe-store-bf16-as-integers", "::mlir::ModuleOp"> {
+  let summary = "represent bf16 by i16 in the LLVM dialect";
+  let description = [{
+    After arith-expand nothing computes with bf16; it is only moved. LLVM's x86 backend still rounds (by a call of
+    __truncsfbf2) when it builds or shuffles vectors of bf16; with integers of the same bits it cannot. An error where
+    arithmetic on bf16 is left.
+
+    ```mlir
+    %v = llvm.load %p : !llvm.ptr -> vector<16xbf16>
+    // becomes
+    %v = llvm.load %p : !llvm.ptr -> vector<16xi16>
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
+}
+
 def Multiversion : Pass<"moe-multiversion", "::mlir::ModuleOp"> {
   let summary = "clone every function once per instruction-set level";
   let description = [{

@@ -65,6 +65,7 @@ void moe::addLLVMConversion(OpPassManager &pm) {
   pm.addPass(createConvertFuncToLLVMPass());
   pm.addPass(createUBToLLVMConversionPass());
   pm.addPass(createReconcileUnrealizedCastsPass());
+  pm.addPass(createStoreBf16AsIntegers());
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
 }

@@ -1,0 +1,206 @@
+//===- Phases.cpp - the phases of a compilation ---------------------------===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Thin on purpose: functions that add passes, nothing else.
+//
+//===----------------------------------------------------------------------===//
+
+#include "moe/Pipelines/Phases.h"
+
+#include "dialect/Moe/Transforms/Passes.h"
+#include "moe/Conversion/Passes.h"
+#include "moe/Conversion/TilesToCPU.h"
+
+#include "mlir/Dialect/Bufferization/Pipelines/Passes.h"
+#include "mlir/Dialect/Bufferization/Transforms/Passes.h"
+#include "mlir/Dialect/Func/Transforms/Passes.h"
+#include "mlir/Dialect/Linalg/Passes.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Pass/PassOptions.h"
+#include "mlir/Pass/PassRegistry.h"
+#include "mlir/Transforms/Passes.h"
+
+using namespace mlir;
+
+namespace moe {
+
+static constexpr Phase phases[] = {Phase::Import, Phase::Route,     Phase::Distribute, Phase::Fuse, Phase::Pack,
+                                   Phase::Tile,   Phase::Bufferize, Phase::Kernel,     Phase::LLVM, Phase::Binary};
+
+ArrayRef<Phase> allPhases() { return phases; }
+
+StringRef phaseName(Phase phase) {
+  switch (phase) {
+  case Phase::Import:
+    return "import";
+  case Phase::Route:
+    return "route";
+  case Phase::Distribute:
+    return "distribute";
+  case Phase::Fuse:
+    return "fuse";
+  case Phase::Pack:
+    return "pack";
+  case Phase::Tile:
+    return "tile";
+  case Phase::Bufferize:
+    return "bufferize";
+  case Phase::Kernel:
+    return "kernel";
+  case Phase::LLVM:
+    return "llvm";
+  case Phase::Binary:
+    return "binary";
+  }
+  llvm_unreachable("no such phase");
+}
+
+std::optional<Phase> parsePhase(StringRef name) {
+  for (Phase phase : phases)
+    if (phaseName(phase) == name)
+      return phase;
+  return std::nullopt;
+}
+
+static void addCleanUp(OpPassManager &pm) {
+  pm.addPass(createCanonicalizerPass());
+  pm.addPass(createCSEPass());
+}
+
+static void buildRoute(OpPassManager &pm, const PipelineOptions &options) {
+  addCleanUp(pm);
+  if (options.reference)
+    return;
+  pm.addPass(createMoeCutExperts());
+  pm.addPass(createMoeGroupMatmuls());
+  addCleanUp(pm);
+}
+
+static void buildFuse(OpPassManager &pm, const PipelineOptions &options) {
+  if (options.reference)
+    return;
+  pm.addPass(createLinalgElementwiseOpFusionPass());
+  addCleanUp(pm);
+  pm.addPass(createMoeFuseGroupedMatmuls());
+  addCleanUp(pm);
+}
+
+static void buildPack(OpPassManager &pm, const PipelineOptions &options) {
+  if (!options.reference)
+    pm.addPass(createMoePackWeights());
+  pm.addPass(createMoePrepareParameters());
+  pm.addPass(createMoeParametersToArguments());
+  pm.addPass(func::createDuplicateFunctionEliminationPass());
+  pm.addPass(createSymbolDCEPass());
+  addCleanUp(pm);
+}
+
+static void buildTile(OpPassManager &pm, const PipelineOptions &options) {
+  pm.addPass(createMoeErasePrepare());
+  if (options.reference) {
+    pm.addPass(createMoeToLinalg());
+    addCleanUp(pm);
+    return;
+  }
+  // First the ops whose tiles are ops again, then what they and all others are lowered to.
+  pm.addNestedPass<func::FuncOp>(createMoeTile());
+  pm.addPass(createMoeToLinalg({/*keepGroupedMatmul=*/true}));
+  addCleanUp(pm);
+  pm.addNestedPass<func::FuncOp>(createMoeTile());
+  addCleanUp(pm);
+}
+
+static void addBufferization(OpPassManager &pm) {
+  pm.addPass(bufferization::createEmptyTensorEliminationPass());
+  bufferization::OneShotBufferizePassOptions options;
+  options.bufferizeFunctionBoundaries = true;
+  options.functionBoundaryTypeConversion = bufferization::LayoutMapOption::IdentityLayoutMap;
+  options.allowReturnAllocsFromLoops = true;
+  pm.addPass(bufferization::createOneShotBufferizePass(options));
+  // States are updated in place: what is returned of them is the argument.
+  pm.addPass(bufferization::createDropEquivalentBufferResultsPass());
+  addCleanUp(pm);
+}
+
+static void buildBufferize(OpPassManager &pm, const PipelineOptions &) {
+  addBufferization(pm);
+  bufferization::BufferDeallocationPipelineOptions deallocation;
+  bufferization::buildBufferDeallocationPipeline(pm, deallocation);
+  addCleanUp(pm);
+}
+
+void buildPhase(OpPassManager &pm, Phase phase, const PipelineOptions &options) {
+  switch (phase) {
+  case Phase::Import:
+  case Phase::Distribute: // one rank: nothing to exchange
+  case Phase::Binary:
+    return;
+  case Phase::Route:
+    return buildRoute(pm, options);
+  case Phase::Fuse:
+    return buildFuse(pm, options);
+  case Phase::Pack:
+    return buildPack(pm, options);
+  case Phase::Tile:
+    return buildTile(pm, options);
+  case Phase::Bufferize:
+    return buildBufferize(pm, options);
+  case Phase::Kernel:
+    return addKernelPasses(pm);
+  case Phase::LLVM:
+    return addLLVMPasses(pm, options.isaLevels);
+  }
+}
+
+void buildPhasesTo(OpPassManager &pm, Phase last, const PipelineOptions &options) {
+  for (Phase phase : phases)
+    if (phase <= last)
+      buildPhase(pm, phase, options);
+}
+
+void buildPreparePipeline(OpPassManager &pm) {
+  pm.addPass(createMoeLowerPack());
+  addCleanUp(pm);
+  addBufferization(pm);
+  bufferization::buildBufferDeallocationPipeline(pm, bufferization::BufferDeallocationPipelineOptions());
+  addCleanUp(pm);
+  addKernelPasses(pm);
+  addLLVMConversion(pm);
+}
+
+namespace {
+/// The options of a compilation as a pass pipeline takes them.
+struct CommandLineOptions : PassPipelineOptions<CommandLineOptions> {
+  ListOption<std::string> isa{*this, "isa", llvm::cl::desc("Instruction-set levels, best first (default: all)")};
+  Option<bool> reference{*this, "reference", llvm::cl::desc("Lower by the reference semantics"), llvm::cl::init(false)};
+
+  PipelineOptions get() const {
+    PipelineOptions options;
+    options.isaLevels.assign(isa.begin(), isa.end());
+    options.reference = reference;
+    return options;
+  }
+};
+} // namespace
+
+void registerMoePipelines() {
+  // The registry keeps references to the names.
+  static std::vector<std::string> texts;
+  texts.reserve(4 * std::size(phases));
+  auto keep = [&](const Twine &text) -> StringRef { return texts.emplace_back(text.str()); };
+  for (Phase phase : phases) {
+    if (phase == Phase::Import || phase == Phase::Binary)
+      continue;
+    PassPipelineRegistration<CommandLineOptions>(
+        keep("moe-phase-" + phaseName(phase)), keep("The phase " + phaseName(phase) + " alone"),
+        [phase](OpPassManager &pm, const CommandLineOptions &options) { buildPhase(pm, phase, options.get()); });
+    PassPipelineRegistration<CommandLineOptions>(
+        keep("moe-to-" + phaseName(phase)), keep("All phases from route to " + phaseName(phase)),
+        [phase](OpPassManager &pm, const CommandLineOptions &options) { buildPhasesTo(pm, phase, options.get()); });
+  }
+  PassPipelineRegistration<>("moe-prepare-pipeline", "Module @prepare from tensors to the LLVM dialect",
+                             [](OpPassManager &pm) { buildPreparePipeline(pm); });
+}
+
+} // namespace moe
