@@ -36,8 +36,7 @@ public:
 /// they are asked for. The same on every machine.
 class RandomParameters : public ParameterCatalog {
 public:
-  /// Most tensors and bytes of a model; more are refused before memory runs out or sizes overflow.
-  static constexpr size_t maxTensors = size_t(1) << 22;
+  /// Most bytes of a model; more are refused before sizes overflow.
   static constexpr int64_t maxBytes = int64_t(1) << 60;
 
   /// `path` stands for the model in errors; all parameters are of type `dtype` (F32, BF16 or F16).

@@ -55,8 +55,6 @@ llvm::Expected<rt::DType> RandomParameters::declare(llvm::StringRef name, llvm::
     return errorIn(path, "with tensor " + quoted(name) + " of shape " + shapeText(shape) + " the model has more than " +
                              llvm::Twine(maxBytes) + " bytes");
   total += *size;
-  if (declared.size() >= maxTensors)
-    return errorIn(path, "expected a model of at most " + llvm::Twine(maxTensors) + " tensors but got more");
   declared[name] = Entry{shape.vec(), init};
   return dtype;
 }

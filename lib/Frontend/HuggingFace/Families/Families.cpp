@@ -54,8 +54,9 @@ void frontend::readDecoder(Config &config, DecoderConfig &decoder, const Default
 }
 
 void frontend::readExperts(Config &config, DecoderConfig &decoder, const Keys &experts) {
-  constexpr int64_t maxExperts = 65536;
-  decoder.experts = config.integer(experts, 1, maxExperts);
+  // Each expert is a few operations and symbols, so this bounds time and memory too.
+  constexpr int64_t maxExperts = int64_t(1) << 20;
+  decoder.experts = config.integer(experts, 1, maxExperts / decoder.layers);
   decoder.expertsPerToken = config.size("num_experts_per_tok");
   if (decoder.expertsPerToken > decoder.experts)
     config.fail("num_experts_per_tok", "expected at most " + config.nameOf(experts) + " = " + Twine(decoder.experts) +

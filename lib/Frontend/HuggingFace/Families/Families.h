@@ -42,7 +42,7 @@ struct Defaults {
 /// Reads what the configs of nearly all decoders have in common: sizes, heads, norm, rotary embedding, tied embeddings.
 void readDecoder(Config &config, DecoderConfig &decoder, const Defaults &defaults);
 
-/// Reads `experts` and `expertsPerToken` and checks one against the other.
+/// After `readDecoder`: reads `experts` and `expertsPerToken` and checks one against the other.
 void readExperts(Config &config, DecoderConfig &decoder, const Keys &experts);
 
 /// The base of the rotary embedding. Only the default type is known; others are refused by name.
