@@ -146,10 +146,11 @@ LogicalResult DropOp::verify() {
     return failure();
   ShapedType indices = shaped(getIndices());
   bool byPriority = getOrder() == "priority";
-  if (byPriority != bool(getPriority()))
-    return emitOpError(byPriority ? "expected a 'priority' operand for order \"priority\""
-                                  : "expected no 'priority' operand for order \"")
-           << (byPriority ? "" : getOrder()) << (byPriority ? "" : "\"");
+  if (byPriority && !getPriority())
+    return emitOpError("expected a 'priority' operand for order \"priority\" but got none");
+  if (!byPriority && getPriority())
+    return emitOpError("expected no 'priority' operand for order \"")
+           << getOrder() << "\" but got " << getPriority().getType();
   if (getPriority() &&
       (failed(expectSize(*this, "priority", shaped(getPriority()), 0, indices.getDimSize(0), "tokens")) ||
        failed(expectSize(*this, "priority", shaped(getPriority()), 1, indices.getDimSize(1), "k"))))

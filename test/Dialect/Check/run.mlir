@@ -72,7 +72,7 @@ func.func @different() {
   return
 }
 
-// FAR: check.expect_almost_eq_const at {{.*}}:[[#@LINE+4]]:3: expected 0.5 but got 0.498999{{[0-9]*}} at index [1]
+// FAR: check.expect_almost_eq_const at {{.*}}:[[#@LINE+4]]:3: expected 0.5 but got 0.499000013 at index [1]
 // FAR-NEXT: 1 of 1 checks failed
 func.func @far() {
   %small = arith.constant dense<[0.25, 0.499]> : tensor<2xf32>
