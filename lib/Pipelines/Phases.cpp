@@ -16,6 +16,7 @@
 #include "mlir/Dialect/Bufferization/Transforms/Passes.h"
 #include "mlir/Dialect/Func/Transforms/Passes.h"
 #include "mlir/Dialect/Linalg/Passes.h"
+#include "mlir/Dialect/MemRef/Transforms/Passes.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassOptions.h"
 #include "mlir/Pass/PassRegistry.h"
@@ -83,6 +84,8 @@ static void buildFuse(OpPassManager &pm, const PipelineOptions &options) {
   pm.addPass(createLinalgElementwiseOpFusionPass());
   addCleanUp(pm);
   pm.addPass(createMoeFuseGroupedMatmuls());
+  // A size taken from a fused op would keep it alive.
+  pm.addPass(memref::createResolveShapedTypeResultDimsPass());
   addCleanUp(pm);
 }
 

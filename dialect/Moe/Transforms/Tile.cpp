@@ -27,6 +27,8 @@ static constexpr int64_t maxColumnTiles = 64;
 static SmallVector<int64_t> tileSizes(TilingInterface op, int64_t rowBlock) {
   if (auto matmul = dyn_cast<GroupedMatmulOp>(*op)) {
     int64_t panels = llvm::divideCeil(matmul.getNumColumns(), GroupedMatmulOp::panelWidth);
+    if (panels == 1)
+      return {};
     return {static_cast<int64_t>(llvm::divideCeil(panels, maxColumnTiles)) * GroupedMatmulOp::panelWidth};
   }
   if (isa<AttentionOp>(*op))

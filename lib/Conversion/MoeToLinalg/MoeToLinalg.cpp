@@ -33,7 +33,7 @@ struct DecomposeSoftmax : OpRewritePattern<linalg::SoftmaxOp> {
   }
 };
 
-struct MoeToLinalgPass : impl::MoeToLinalgBase<MoeToLinalgPass> {
+struct MoeToLinalgPass : moe::impl::MoeToLinalgBase<MoeToLinalgPass> {
   using MoeToLinalgBase::MoeToLinalgBase;
 
   void runOnOperation() override {

@@ -25,11 +25,11 @@ struct LowerDispatch : OpRewritePattern<DispatchOp> {
     Value rows = generic(b, {op.getChoices()}, {uninitialized(b, sizes, type.getElementType())}, rank, {{0}, loops}, {},
                          [&](ImplicitLocOpBuilder &b, ValueRange s) -> SmallVector<Value> {
                            Value used = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, s[0], i32Constant(b, 0));
+                           SmallVector<Value> at{Value()}; // linalg.index has to be right in the body
+                           for (unsigned dim = 1; dim < rank; ++dim)
+                             at.push_back(linalg::IndexOp::create(b, dim));
                            return ifThen(b, used, zero, [&](ImplicitLocOpBuilder &b) -> SmallVector<Value> {
-                             SmallVector<Value> at;
-                             at.push_back(arith::DivUIOp::create(b, toIndex(b, s[0]), indexConstant(b, op.getFanout())));
-                             for (unsigned dim = 1; dim < rank; ++dim)
-                               at.push_back(linalg::IndexOp::create(b, dim));
+                             at[0] = arith::DivUIOp::create(b, toIndex(b, s[0]), indexConstant(b, op.getFanout()));
                              return {tensor::ExtractOp::create(b, x, at)};
                            });
                          })
@@ -58,8 +58,9 @@ struct LowerCombine : OpRewritePattern<CombineOp> {
                         [&](ImplicitLocOpBuilder &b, ValueRange s) -> SmallVector<Value> {
                           Value slot = s.front(), acc = s.back();
                           Value used = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, slot, i32Constant(b, 0));
+                          Value column = linalg::IndexOp::create(b, 2); // has to be right in the body
                           return ifThen(b, used, acc, [&](ImplicitLocOpBuilder &b) -> SmallVector<Value> {
-                            SmallVector<Value> at{toIndex(b, slot), linalg::IndexOp::create(b, 2)};
+                            SmallVector<Value> at{toIndex(b, slot), column};
                             Value term = toF32(b, tensor::ExtractOp::create(b, ys, at));
                             if (op.getWeights())
                               term = arith::MulFOp::create(b, toF32(b, s[1]), term);
