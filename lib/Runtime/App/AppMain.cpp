@@ -114,7 +114,7 @@ void addCommands(CLI::App &app, CommandLine &line) {
   run->add_option("--input", line.run.input, "safetensors with the inputs by name, or .npy for an only input")
       ->type_name("FILE");
   run->add_option("--entry", line.run.entry, "entry function; default: main, or the only one")->type_name("NAME");
-  run->add_option("--output", line.run.output, "safetensors to write")->type_name("FILE")->required();
+  run->add_option("--output", line.run.output, "safetensors to write")->type_name("FILE");
   addNumber(run, "--repeat", line.run.repeat, 1, noLimit, "call it N times and print the times");
 
   GenerateOptions &generateOptions = line.generate;
@@ -157,7 +157,7 @@ void addCommands(CLI::App &app, CommandLine &line) {
   });
 
   CLI::App *score = app.add_subcommand("score", "negative log-likelihood and perplexity of text files");
-  score->add_option("files", line.score.files, "text files")->required()->type_name("FILE");
+  score->add_option("files", line.score.files, "text files")->type_name("FILE");
   addNumber(score, "--window", line.score.window, 2, noLimit, "tokens per window; default 256");
   addNumber(score, "--chunk", line.score.chunk, 1, noLimit, "tokens per call, fed through the cache");
   score->add_flag("--json", line.score.json, "one JSON object on standard output");

@@ -188,8 +188,8 @@ void benchCommand(const Model &model, const BenchOptions &options) {
   }
   std::string text;
   for (auto &[count, limit] : limits)
-    text += format("%lld threads, %s: at most %.1f GFLOP/s, %.1f GB/s\n", (long long)count, model.isa().c_str(),
-                   limit.flops * 1e-9, limit.bytes * 1e-9);
+    text += format("%lld thread%s, %s: at most %.1f GFLOP/s, %.1f GB/s\n", (long long)count, count == 1 ? "" : "s",
+                   model.isa().c_str(), limit.flops * 1e-9, limit.bytes * 1e-9);
   text += format("%-16s %8s %8s %12s %12s %12s %10s %10s %9s\n", "entry", "tokens", "threads", "median ms", "min ms",
                  "tokens/s", "GFLOP/s", "GB/s", "roofline");
   for (const Cell &cell : cells)

@@ -13,6 +13,8 @@
 namespace moe::rt {
 
 void runCommand(const Model &model, const RunOptions &options) {
+  if (options.output.empty())
+    throw UsageError("--output: expected a file to write but got nothing");
   const EntryInfo &entry = model.manifest().entry(options.entry);
   std::optional<TensorFile> file;
   if (!options.input.empty()) {

@@ -169,6 +169,8 @@ std::string loads(const Score &score) {
 } // namespace
 
 void scoreCommand(const Model &model, const ScoreOptions &options) {
+  if (options.files.empty())
+    throw UsageError("score: expected at least one file but got none");
   LanguageModel languageModel(model, model.manifest().entry("main"));
   TextCodec codec(model.tokenizerJson());
   if (!codec.available())

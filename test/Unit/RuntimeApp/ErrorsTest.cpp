@@ -46,8 +46,9 @@ TEST_F(Errors, OfUsageHaveStatusTwo) {
   message(2, {});
   message(2, {"dance"});
   message(2, {"info", "--colour"});
-  message(2, {"run", "--input", "x"});
-  message(2, {"score"});
+  EXPECT_NE(message(2, {"run", "--outputs", "x"}).find("--outputs"), std::string::npos);
+  EXPECT_EQ(message(2, {"run", "--input", "x"}), "--output: expected a file to write but got nothing (see --help)");
+  EXPECT_EQ(message(2, {"score"}), "score: expected at least one file but got none (see --help)");
   EXPECT_EQ(message(2, {"generate"}), "generate: expected a prompt or --prompt-ids but got neither (see --help)");
   EXPECT_EQ(message(2, {"generate", "a", "--prompt-ids", "1"}),
             "generate: expected a prompt or --prompt-ids but got both (see --help)");
