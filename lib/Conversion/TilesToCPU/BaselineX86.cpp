@@ -60,8 +60,8 @@ private:
 static Value extendHalf(Arithmetic &a, Value half) {
   Value x = a.convert<LLVM::ZExtOp>(a.i32(), a.convert<LLVM::BitcastOp>(a.i16(), half));
   Value magnitude = a.make<LLVM::ShlOp>(a.make<LLVM::AndOp>(x, a.bits(0x7fff)), a.bits(13));
-  Value scaled = a.make<LLVM::FMulOp>(a.convert<LLVM::BitcastOp>(a.f32(), magnitude),
-                                      a.number(a.b.getF32Type(), 0x1p112));
+  Value scaled =
+      a.make<LLVM::FMulOp>(a.convert<LLVM::BitcastOp>(a.f32(), magnitude), a.number(a.b.getF32Type(), 0x1p112));
   // Infinities and NaNs keep their exponent of all ones; signalling NaNs become quiet.
   Value special = a.make<LLVM::OrOp>(magnitude, a.bits(0x7f800000));
   Value isNaN = a.less(a.bits(0x0f800000), magnitude);
@@ -77,8 +77,8 @@ static Value truncateToHalf(Arithmetic &a, Value x) {
   Value all = a.convert<LLVM::BitcastOp>(a.i32(), x);
   Value magnitude = a.make<LLVM::AndOp>(all, a.bits(0x7fffffff));
   Value sign = a.make<LLVM::AndOp>(a.make<LLVM::LShrOp>(all, a.bits(16)), a.bits(0x8000));
-  // Normal results: rebase the exponent and round by adding just under half of the last place; a carry into the exponent
-  // is right, up to infinity.
+  // Normal results: rebase the exponent and round by adding just under half of the last place; a carry into the
+  // exponent is right, up to infinity.
   Value odd = a.make<LLVM::AndOp>(a.make<LLVM::LShrOp>(magnitude, a.bits(13)), a.bits(1));
   Value normal = a.make<LLVM::AddOp>(magnitude, a.bits(0xfff - (112 << 23)));
   normal = a.make<LLVM::LShrOp>(a.make<LLVM::AddOp>(normal, odd), a.bits(13));

@@ -11,8 +11,8 @@ namespace moe {
 /// Clones the scalar block `epilogue` with its arguments replaced by `arguments`; returns the value it yields.
 mlir::Value cloneScalarEpilogue(mlir::OpBuilder &b, mlir::Block &epilogue, mlir::ValueRange arguments);
 
-/// Clones the scalar block `epilogue` for `width` columns at once; returns the vector it yields. Each argument is either
-/// a vector of `width` elements or a scalar, the same for all columns. Elementwise operations become vector
+/// Clones the scalar block `epilogue` for `width` columns at once; returns the vector it yields. Each argument is
+/// either a vector of `width` elements or a scalar, the same for all columns. Elementwise operations become vector
 /// operations, operations on scalars only stay scalar, and any other operation is cloned once per column.
 mlir::Value cloneVectorEpilogue(mlir::OpBuilder &b, mlir::Block &epilogue, mlir::ValueRange arguments, int64_t width);
 

@@ -18,8 +18,8 @@ using namespace mlir;
 
 /// Whether finalize-memref-to-llvm makes a memcpy of a copy from or to this type.
 static bool isContiguous(MemRefType type) {
-  return type.getLayout().isIdentity() || (type.hasStaticShape() && type.getNumElements() > 0 &&
-                                           memref::isStaticShapeAndContiguousRowMajor(type));
+  return type.getLayout().isIdentity() ||
+         (type.hasStaticShape() && type.getNumElements() > 0 && memref::isStaticShapeAndContiguousRowMajor(type));
 }
 
 namespace {
@@ -27,7 +27,8 @@ struct ExpandCopiesPass : moe::impl::ExpandCopiesBase<ExpandCopiesPass> {
   void runOnOperation() override {
     SmallVector<memref::CopyOp> copies;
     getOperation()->walk([&](memref::CopyOp copy) {
-      auto from = dyn_cast<MemRefType>(copy.getSource().getType()), to = dyn_cast<MemRefType>(copy.getTarget().getType());
+      auto from = dyn_cast<MemRefType>(copy.getSource().getType()),
+           to = dyn_cast<MemRefType>(copy.getTarget().getType());
       if (from && to && !(isContiguous(from) && isContiguous(to)))
         copies.push_back(copy);
     });

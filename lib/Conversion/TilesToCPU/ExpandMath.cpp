@@ -38,14 +38,11 @@ static SmallVector<Value> expand(OpBuilder &b, Operation *op) {
       .Case([&](math::Log10Op) { return SmallVector<Value>{functions.log(x, LogKind::Base10)}; })
       .Case([&](math::Log1pOp) { return SmallVector<Value>{functions.log(x, LogKind::OnePlus)}; })
       .Case([&](math::TanhOp) { return SmallVector<Value>{functions.tanh(x)}; })
-      .Case([&](math::ErfOp) {
-        return element.isF32() ? SmallVector<Value>{functions.erf(x)} : SmallVector<Value>{};
-      })
+      .Case([&](math::ErfOp) { return element.isF32() ? SmallVector<Value>{functions.erf(x)} : SmallVector<Value>{}; })
       .Case([&](math::SinOp) { return SmallVector<Value>{functions.sinOrCos(x, false)}; })
       .Case([&](math::CosOp) { return SmallVector<Value>{functions.sinOrCos(x, true)}; })
-      .Case([&](math::SincosOp) {
-        return SmallVector<Value>{functions.sinOrCos(x, false), functions.sinOrCos(x, true)};
-      })
+      .Case(
+          [&](math::SincosOp) { return SmallVector<Value>{functions.sinOrCos(x, false), functions.sinOrCos(x, true)}; })
       .Case([&](math::RsqrtOp) { return SmallVector<Value>{functions.rsqrt(x)}; })
       .Case([&](math::PowFOp power) { return SmallVector<Value>{functions.pow(x, power.getRhs())}; })
       .Case([&](math::FPowIOp power) {

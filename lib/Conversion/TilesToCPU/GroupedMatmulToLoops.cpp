@@ -34,8 +34,8 @@ static constexpr int64_t panelWidth = GroupedMatmulOp::panelWidth;
 namespace {
 /// Which columns of a panel exist.
 struct Columns {
-  Value first;         ///< the panel's first column
-  int64_t count;       ///< how many there are, 1 .. 16
+  Value first;          ///< the panel's first column
+  int64_t count;        ///< how many there are, 1 .. 16
   Value mask = nullptr; ///< set where the number of columns is dynamic: vector<16xi1>
 };
 
@@ -89,7 +89,8 @@ LogicalResult Lowering::check() {
   if (op.isPacked()) {
     auto init = cast<MemRefType>(op.getInit().getType());
     if (init.isDynamicDim(1)) {
-      for (Value value : llvm::concat<Value>(SmallVector<Value>(op.getColumnScalars()), SmallVector<Value>{op.getInit()}))
+      for (Value value :
+           llvm::concat<Value>(SmallVector<Value>(op.getColumnScalars()), SmallVector<Value>{op.getInit()}))
         if (!cast<MemRefType>(value.getType()).isLastDimUnitStride())
           return op.emitOpError("expected contiguous columns where their number is dynamic but got ")
                  << value.getType();
@@ -202,17 +203,17 @@ void Lowering::lowerPlain(Value group, Value begin, Value end) {
     loop(zero, columns, 1, [&](Value column) {
       Value none = arith::ConstantOp::create(b, loc, b.getF32FloatAttr(0.0f));
       SmallVector<Value> sums(op.getWeights().size(), none);
-      auto product = scf::ForOp::create(
-          b, loc, zero, index(op.getDepth()), index(1), sums,
-          [&](OpBuilder &b, Location, Value k, ValueRange accumulators) {
-            Value x = extendToF32(b, loc, memref::LoadOp::create(b, loc, view, k));
-            SmallVector<Value> next;
-            for (auto [weight, sum] : llvm::zip(op.getWeights(), accumulators)) {
-              Value w = memref::LoadOp::create(b, loc, weight, ValueRange{group, column, k});
-              next.push_back(math::FmaOp::create(b, loc, x, extendToF32(b, loc, w), sum));
-            }
-            scf::YieldOp::create(b, loc, next);
-          });
+      auto product = scf::ForOp::create(b, loc, zero, index(op.getDepth()), index(1), sums,
+                                        [&](OpBuilder &b, Location, Value k, ValueRange accumulators) {
+                                          Value x = extendToF32(b, loc, memref::LoadOp::create(b, loc, view, k));
+                                          SmallVector<Value> next;
+                                          for (auto [weight, sum] : llvm::zip(op.getWeights(), accumulators)) {
+                                            Value w =
+                                                memref::LoadOp::create(b, loc, weight, ValueRange{group, column, k});
+                                            next.push_back(math::FmaOp::create(b, loc, x, extendToF32(b, loc, w), sum));
+                                          }
+                                          scf::YieldOp::create(b, loc, next);
+                                        });
       SmallVector<Value> arguments(product.getResults());
       for (Value scalars : op.getRowScalars())
         arguments.push_back(memref::LoadOp::create(b, loc, scalars, row));

@@ -139,7 +139,9 @@ Expr scale(Expr x, Expr n) {
 }
 
 Expr toDouble(Expr x) { return x.isDouble() ? x : x.to<arith::ExtFOp>(x.c->b.getF64Type()); }
-Expr toTypeOf(Expr x, Expr like) { return x.isDouble() && !like.isDouble() ? x.to<arith::TruncFOp>(like.element()) : x; }
+Expr toTypeOf(Expr x, Expr like) {
+  return x.isDouble() && !like.isDouble() ? x.to<arith::TruncFOp>(like.element()) : x;
+}
 
 constexpr double log2OfE = 0x1.71547652b82fep+0;
 constexpr double ln2 = 0x1.62e42fefa39efp-1;
@@ -261,10 +263,10 @@ Expr sinOrCosOf(Expr x, bool cosine, bool fullDouble) {
 /// tanh in f32: an odd polynomial, then 1 - 2 / (exp(2x) + 1).
 Expr tanhF32(Expr x) {
   Expr magnitude = abs(x), z = x * x;
-  Expr small = fma(x * z, polynomial(z, {-0x1.555532p-2, 0x1.11071ep-3, -0x1.b83b18p-5, 0x1.521e0ap-6, -0x1.75b9f6p-8}), x);
-  Expr e = expOf(magnitude + magnitude);
-  Expr large = x.constant(1) - x.constant(2) / (e + 1);
-  return select(magnitude < 0.625, small, copySign(large, x));
+  Expr p = polynomial(z, {-0x1.555532p-2, 0x1.11071ep-3, -0x1.b83b18p-5, 0x1.521e0ap-6, -0x1.75b9f6p-8});
+  Expr small = fma(magnitude * z, p, magnitude);
+  Expr large = x.constant(1) - x.constant(2) / (expOf(magnitude + magnitude) + 1);
+  return copySign(select(magnitude < 0.625, small, large), x);
 }
 
 Expr tanhF64(Expr x) {

@@ -23,14 +23,14 @@ class MathFunctions {
 public:
   MathFunctions(mlir::OpBuilder &b, mlir::Location loc, mlir::Type shape) : b(b), loc(loc), shape(shape) {}
 
-  mlir::Value exp(mlir::Value x);   ///< f32 or f64
-  mlir::Value exp2(mlir::Value x);  ///< f32 or f64
-  mlir::Value expm1(mlir::Value x); ///< f32 or f64
-  mlir::Value log(mlir::Value x, LogKind kind);          ///< f32 or f64
-  mlir::Value tanh(mlir::Value x);                       ///< f32 or f64
-  mlir::Value erf(mlir::Value x);                        ///< f32
-  mlir::Value sinOrCos(mlir::Value x, bool cosine);      ///< f32 or f64
-  mlir::Value rsqrt(mlir::Value x);                      ///< f32 or f64
+  mlir::Value exp(mlir::Value x);                          ///< f32 or f64
+  mlir::Value exp2(mlir::Value x);                         ///< f32 or f64
+  mlir::Value expm1(mlir::Value x);                        ///< f32 or f64
+  mlir::Value log(mlir::Value x, LogKind kind);            ///< f32 or f64
+  mlir::Value tanh(mlir::Value x);                         ///< f32 or f64
+  mlir::Value erf(mlir::Value x);                          ///< f32
+  mlir::Value sinOrCos(mlir::Value x, bool cosine);        ///< f32 or f64
+  mlir::Value rsqrt(mlir::Value x);                        ///< f32 or f64
   mlir::Value pow(mlir::Value base, mlir::Value exponent); ///< f32 or f64
 
 private:

@@ -39,7 +39,8 @@ LogicalResult MicroKernelBuilder::check(GroupedMatmulOp op) {
     if (pairs ? !element.isBF16() && !element.isF16() : !isExtendableToF32(element))
       return op.emitOpError("expected packed weights of ")
              << (pairs ? "bf16 or f16 pairs" : "f32, bf16 or f16") << " but got " << type;
-    if (!type.isLastDimUnitStride() || (pairs && !memref::CollapseShapeOp::isGuaranteedCollapsible(type, collapsePairs())))
+    if (!type.isLastDimUnitStride() ||
+        (pairs && !memref::CollapseShapeOp::isGuaranteedCollapsible(type, collapsePairs())))
       return op.emitOpError("expected packed weights with contiguous panels but got ") << type;
   }
   return success();
@@ -56,8 +57,8 @@ MicroKernelBuilder::MicroKernelBuilder(OpBuilder &b, GroupedMatmulOp op)
 }
 
 ArrayRef<KernelShape> MicroKernelBuilder::ladder() const {
-  // 6 accumulators of 16 floats are 12 AVX2 registers, the most that fit beside the operands; a single row takes several
-  // panels at once, or it would wait for the latency of its one chain.
+  // 6 accumulators of 16 floats are 12 AVX2 registers, the most that fit beside the operands; a single row takes
+  // several panels at once, or it would wait for the latency of its one chain.
   static constexpr KernelShape one[] = {{6, 1}, {4, 1}, {1, 4}};
   static constexpr KernelShape two[] = {{4, 1}, {1, 2}};
   static constexpr KernelShape more[] = {{2, 1}, {1, 1}};
@@ -159,11 +160,10 @@ SmallVector<Value> MicroKernelBuilder::build(OpBuilder &b, ValueRange rows, Valu
   unsigned perStep = pairs ? 2 : 1;
   Value begin = arith::ConstantIndexOp::create(b, loc, 0), one = arith::ConstantIndexOp::create(b, loc, 1);
   Value end = arith::ConstantIndexOp::create(b, loc, depth / perStep);
-  auto loop = scf::ForOp::create(b, loc, begin, end, one, sums,
-                                 [&](OpBuilder &b, Location, Value step, ValueRange accumulators) {
-                                   scf::YieldOp::create(
-                                       b, loc, multiplyAdd(b, rows, group, panels, step, perStep, accumulators));
-                                 });
+  auto loop = scf::ForOp::create(
+      b, loc, begin, end, one, sums, [&](OpBuilder &b, Location, Value step, ValueRange accumulators) {
+        scf::YieldOp::create(b, loc, multiplyAdd(b, rows, group, panels, step, perStep, accumulators));
+      });
   sums.assign(loop.result_begin(), loop.result_end());
   // Odd depth: the second half of the last pair is padding. Adding 0 * 0 would be harmless, but x has no such element.
   if (depth % perStep)

@@ -37,8 +37,8 @@ public:
   llvm::ArrayRef<KernelShape> ladder() const;
 
   /// Emits one kernel at the insertion point of `b`. `rows` are views of rank 1 of the rows of x, `group` the index of
-  /// the group, `panels` the indices of the panels. Returns vector<16xf32> accumulators, the one of weight operand w, panel p
-  /// and row r at (w * panels + p) * rows + r.
+  /// the group, `panels` the indices of the panels. Returns vector<16xf32> accumulators, the one of weight operand w,
+  /// panel p and row r at (w * panels + p) * rows + r.
   llvm::SmallVector<mlir::Value> build(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
                                        mlir::ValueRange panels) const;
 

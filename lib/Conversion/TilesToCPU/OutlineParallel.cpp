@@ -84,8 +84,8 @@ func::FuncOp Outliner::declareRuntime() {
     return declared;
   OpBuilder b(module.getContext());
   auto pointer = LLVM::LLVMPointerType::get(b.getContext());
-  auto function = func::FuncOp::create(module.getLoc(), parallelFor,
-                                       b.getFunctionType({bodyType(), pointer, b.getI64Type()}, {}));
+  auto function =
+      func::FuncOp::create(module.getLoc(), parallelFor, b.getFunctionType({bodyType(), pointer, b.getI64Type()}, {}));
   function.setPrivate();
   symbols.insert(function, module.getBody()->begin());
   return function;

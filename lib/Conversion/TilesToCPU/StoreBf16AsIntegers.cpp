@@ -37,9 +37,10 @@ struct StoreBf16AsIntegersPass : moe::impl::StoreBf16AsIntegersBase<StoreBf16AsI
     WalkResult result = getOperation().walk([&](Operation *op) {
       auto isBf16 = [](Type type) { return getElementTypeOrSelf(type).isBF16(); };
       bool touches = llvm::any_of(op->getOperandTypes(), isBf16) || llvm::any_of(op->getResultTypes(), isBf16);
-      if (touches && isa<LLVM::FPExtOp, LLVM::FPTruncOp, LLVM::FCmpOp, LLVM::FAddOp, LLVM::FSubOp, LLVM::FMulOp,
-                         LLVM::FDivOp, LLVM::FNegOp, LLVM::FAbsOp, LLVM::FMAOp, LLVM::SIToFPOp, LLVM::UIToFPOp,
-                         LLVM::FPToSIOp, LLVM::FPToUIOp>(op)) {
+      if (touches &&
+          isa<LLVM::FPExtOp, LLVM::FPTruncOp, LLVM::FCmpOp, LLVM::FAddOp, LLVM::FSubOp, LLVM::FMulOp, LLVM::FDivOp,
+              LLVM::FNegOp, LLVM::FAbsOp, LLVM::FMAOp, LLVM::SIToFPOp, LLVM::UIToFPOp, LLVM::FPToSIOp, LLVM::FPToUIOp>(
+              op)) {
         op->emitOpError("expected no arithmetic on bf16 after its expansion");
         return WalkResult::interrupt();
       }

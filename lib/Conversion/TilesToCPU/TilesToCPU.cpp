@@ -19,7 +19,8 @@
 using namespace mlir;
 
 static void addNarrowFloatEmulation(OpPassManager &pm) {
-  // Arithmetic is done in f32 and rounded after every operation; loads, stores and conversions stay in the storage type.
+  // Arithmetic is done in f32 and rounded after every operation; loads, stores and conversions stay in the storage
+  // type.
   math::MathExtendToSupportedTypesOptions math;
   math.targetTypeStr = "f32";
   pm.addPass(math::createMathExtendToSupportedTypes(math));
@@ -45,6 +46,7 @@ void moe::addKernelPasses(OpPassManager &pm) {
 }
 
 void moe::addLLVMConversion(OpPassManager &pm) {
+  pm.addPass(createExpandReshapes());
   pm.addPass(memref::createExpandStridedMetadataPass());
   pm.addPass(affine::createAffineExpandIndexOpsPass());
   pm.addPass(createLowerAffinePass());

@@ -1,0 +1,111 @@
+// RUN: moe-opt %s --moe-grouped-matmul-to-loops --canonicalize --split-input-file | FileCheck %s
+
+// Panels: three row blocks (6, 4, 1), one panel of 16 columns, then the 4 that are left.
+
+// CHECK-LABEL: func.func @panels(
+// CHECK-SAME: %[[X:.*]]: memref<?x8xf32>, %[[W:.*]]: memref<3x2x8x16xf32>, %[[O:.*]]: memref<4xi32>, %[[Y:.*]]: memref<?x20xf32>
+// CHECK: scf.for %[[E:.*]] = %c0 to %c3
+// CHECK: memref.load %[[O]][%[[E]]]
+// CHECK: arith.divui %{{.*}}, %c6
+// CHECK: scf.if
+// CHECK: scf.for %[[R:.*]] = %{{.*}} to %{{.*}} step %c6
+// CHECK: %[[ROW:.*]] = memref.subview %[[X]][%[[R]], 0] [1, 8] [1, 1]
+// CHECK: %[[SUM:.*]]:6 = scf.for %[[K:.*]] = %c0 to %c8 step %c1 iter_args(%[[A0:[^ ]+]] =
+// CHECK: %[[XK:.*]] = memref.load %[[ROW]][%[[K]]]
+// CHECK: %[[XB:.*]] = vector.broadcast %[[XK]] : f32 to vector<16xf32>
+// CHECK: %[[WK:.*]] = vector.load %[[W]][%[[E]], %c0, %[[K]], %c0] : memref<3x2x8x16xf32>, vector<16xf32>
+// CHECK: math.fma %[[XB]], %[[WK]], %[[A0]] : vector<16xf32>
+// CHECK: vector.store %[[SUM]]#0, %[[Y]][%[[R]], %c0]
+// CHECK: vector.load %[[W]][%[[E]], %c1,
+// CHECK: %[[FOUR:.*]] = vector.extract_strided_slice %{{.*}} {offsets = [0], sizes = [4], strides = [1]}
+// CHECK: vector.store %[[FOUR]], %[[Y]][%{{.*}}, %c16] : memref<?x20xf32>, vector<4xf32>
+// CHECK: step %c4
+// CHECK: step %c1
+// CHECK-NOT: moe.grouped_matmul
+func.func @panels(%x: memref<?x8xf32>, %w: memref<3x2x8x16xf32>, %o: memref<4xi32>, %y: memref<?x20xf32>) {
+  moe.grouped_matmul rows(%x : memref<?x8xf32>) weights(%w : memref<3x2x8x16xf32>) groups(%o : memref<4xi32>)
+      outs(%y : memref<?x20xf32>) {
+  ^bb0(%a: f32):
+    moe.yield %a : f32
+  }
+  return
+}
+
+// -----
+
+// Pairs, odd depth: two steps over pairs, then the even half of the third. Two accumulators per row share x.
+
+// CHECK-LABEL: func.func @pairs(
+// CHECK: memref.collapse_shape %{{.*}} {{\[}}[0], [1], [2], [3, 4]] : memref<1x1x3x16x2xbf16> into memref<1x1x3x32xbf16>
+// CHECK: scf.for %{{.*}} = %c0 to %c2 step %c1 iter_args({{.*}}) -> (vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>)
+// CHECK: %[[PAIR:.*]] = vector.load %{{.*}} : memref<1x1x3x32xbf16>, vector<32xbf16>
+// CHECK: %[[BITS:.*]] = vector.bitcast %[[PAIR]] : vector<32xbf16> to vector<16xi32>
+// CHECK: arith.shli %[[BITS]], %{{.*}} : vector<16xi32>
+// CHECK: arith.andi %[[BITS]], %{{.*}} : vector<16xi32>
+// CHECK: scf.yield
+// CHECK: memref.load %{{.*}}[%c4]
+// CHECK: vector.load %{{.*}}[%{{.*}}, %c0, %c2, %c0]
+// CHECK-NOT: arith.andi
+// CHECK: vector.store
+func.func @pairs(%x: memref<?x5xbf16>, %w: memref<1x1x3x16x2xbf16>, %u: memref<1x1x3x16x2xbf16>, %o: memref<2xi32>,
+                 %y: memref<?x16xf32>) {
+  moe.grouped_matmul rows(%x : memref<?x5xbf16>) weights(%w, %u : memref<1x1x3x16x2xbf16>, memref<1x1x3x16x2xbf16>)
+      groups(%o : memref<2xi32>) outs(%y : memref<?x16xf32>) {
+  ^bb0(%a: f32, %b: f32):
+    %p = arith.mulf %a, %b : f32
+    moe.yield %p : f32
+  }
+  return
+}
+
+// -----
+
+// Gather: a choice of -1 reads the row of zeros. The epilogue is vectorised; its call is cloned per column.
+
+// CHECK: memref.global "private" constant @moe_zeros_8xf32 : memref<8xf32> = dense<0.000000e+00>
+// CHECK-LABEL: func.func @gather(
+// CHECK-SAME: %[[X:[a-z0-9]+]]: memref<?x8xf32>
+// CHECK: %[[ZEROS:.*]] = memref.cast %{{.*}} : memref<8xf32> to memref<8xf32, strided<[1], offset: ?>>
+// CHECK: %[[EXISTS:.*]] = arith.cmpi sge, %{{.*}}, %c0_i32
+// CHECK: %[[TOKEN:.*]] = arith.divui %{{.*}}, %c2
+// CHECK: %[[VIEW:.*]] = memref.subview %[[X]][%[[TOKEN]], 0] [1, 8] [1, 1]
+// CHECK: arith.select %[[EXISTS]], %[[VIEW]], %[[ZEROS]]
+// CHECK: scf.yield
+// CHECK: %[[SCALE:.*]] = memref.load
+// CHECK: %[[ALL:.*]] = vector.broadcast %[[SCALE]] : f32 to vector<16xf32>
+// CHECK: arith.mulf %{{.*}}, %[[ALL]] : vector<16xf32>
+// CHECK-COUNT-16: call @curve(
+// CHECK: vector.from_elements
+func.func private @curve(f32, f32) -> f32
+func.func @gather(%x: memref<?x8xf32>, %w: memref<1x1x8x16xf32>, %o: memref<2xi32>, %c: memref<?xi32>,
+                  %r: memref<?xf32>, %b: memref<1x16xf32>, %y: memref<?x16xf32>) {
+  moe.grouped_matmul rows(%x : memref<?x8xf32>) weights(%w : memref<1x1x8x16xf32>) groups(%o : memref<2xi32>)
+      choices(%c : memref<?xi32>) row_scalars(%r : memref<?xf32>) column_scalars(%b : memref<1x16xf32>)
+      outs(%y : memref<?x16xf32>) attributes {fanout = 2 : i64} {
+  ^bb0(%a: f32, %scale: f32, %bias: f32):
+    %s = arith.mulf %a, %scale : f32
+    %v = func.call @curve(%s, %bias) : (f32, f32) -> f32
+    moe.yield %v : f32
+  }
+  return
+}
+
+// -----
+
+// Plain weights: scalar loops, the same order of the same operation.
+
+// CHECK-LABEL: func.func @plain(
+// CHECK: scf.for %[[K:.*]] = %c0 to %c8 step %c1 iter_args(%[[A:.*]] = %cst)
+// CHECK: %[[X:.*]] = memref.load
+// CHECK: %[[B:.*]] = memref.load
+// CHECK: %[[W:.*]] = arith.extf %[[B]] : bf16 to f32
+// CHECK: math.fma %[[X]], %[[W]], %[[A]] : f32
+// CHECK: memref.store
+func.func @plain(%x: memref<?x8xf32>, %w: memref<2x5x8xbf16>, %o: memref<3xi32>, %y: memref<?x5xf32>) {
+  moe.grouped_matmul rows(%x : memref<?x8xf32>) weights(%w : memref<2x5x8xbf16>) groups(%o : memref<3xi32>)
+      outs(%y : memref<?x5xf32>) {
+  ^bb0(%a: f32):
+    moe.yield %a : f32
+  }
+  return
+}
