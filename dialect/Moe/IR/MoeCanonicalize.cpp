@@ -50,15 +50,16 @@ struct StaticK : OpRewritePattern<TopKOp> {
     APInt k;
     if (!op.getDynamicK() || !matchPattern(op.getDynamicK(), m_ConstantInt(&k)))
       return rewriter.notifyMatchFailure(op, "k is static already, or not a constant");
-    if (k.getSExtValue() < 1 || k.getSExtValue() > op.getNumExperts())
+    int64_t experts = op.getNumExperts();
+    if (k.getSExtValue() < 1 || (!ShapedType::isDynamic(experts) && k.getSExtValue() > experts))
       return rewriter.notifyMatchFailure(op, "k is out of range: left to fail where it runs");
     auto withColumns = [&](Value value) {
       auto type = cast<RankedTensorType>(value.getType());
       return type.clone({type.getDimSize(0), k.getSExtValue()});
     };
-    auto fixed = TopKOp::create(rewriter, op.getLoc(), withColumns(op.getSelected()), withColumns(op.getIndex()),
-                                op.getValues(), op.getKeys(), Value(), rewriter.getI64IntegerAttr(k.getSExtValue()),
-                                op.getGroupsAttr());
+    auto fixed =
+        TopKOp::create(rewriter, op.getLoc(), withColumns(op.getSelected()), withColumns(op.getIndex()), op.getValues(),
+                       op.getKeys(), Value(), rewriter.getI64IntegerAttr(k.getSExtValue()), op.getGroupsAttr());
     rewriter.replaceOp(
         op, {tensor::CastOp::create(rewriter, op.getLoc(), op.getSelected().getType(), fixed.getSelected()).getResult(),
              tensor::CastOp::create(rewriter, op.getLoc(), op.getIndex().getType(), fixed.getIndex()).getResult()});

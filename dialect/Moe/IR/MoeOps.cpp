@@ -85,13 +85,15 @@ LogicalResult TopKOp::verify() {
   if (getK().has_value() == bool(getDynamicK()))
     return emitOpError("expected either the attribute 'k' or the operand of 'k(...)' but got ")
            << (getDynamicK() ? "both" : "neither");
-  if (values.isDynamicDim(1) || values.getDimSize(1) < 1)
-    return emitOpError("expected a static number of experts of at least 1 but got ") << values;
   int64_t experts = getNumExperts();
+  bool known = !ShapedType::isDynamic(experts);
+  if (experts == 0)
+    return emitOpError("expected at least one expert but got ") << values;
   if (getK()) {
     int64_t k = *getK();
-    if (k < 1 || k > experts)
-      return emitOpError("expected 'k' between 1 and the number of experts, ") << experts << ", but got " << k;
+    if (k < 1 || (known && k > experts))
+      return emitOpError("expected 'k' between 1 and the number of experts, ")
+             << sizeText(experts) << ", but got " << k;
     if (selected.getDimSize(1) != k)
       return emitOpError("expected ") << k << " columns in the results but got " << selected;
   } else if (!selected.isDynamicDim(1)) {
@@ -111,6 +113,8 @@ LogicalResult TopKOp::verify() {
   }
   if (auto groups = getGroups()) {
     int64_t count = groups->getCount();
+    if (!known)
+      return emitOpError("expected a static number of experts with 'groups' but got ") << values;
     if (experts % count != 0)
       return emitOpError("expected the group count to divide the number of experts, ")
              << experts << ", but got count = " << count;

@@ -49,6 +49,8 @@ def Moe_TopKOp : Moe_TensorOp<"top_k", [AttrSizedOperandSegments,
       holds the original values.
     * `values` may be anything; only keys decide.
     * k is the attribute `k`, or the operand of `k(...)` for one that is known at run time (1 <= k <= E, unchecked).
+    * E is static where it counts experts. Where the candidates are tokens (expert choice: the rows are experts) it may be
+      dynamic, without `groups`; then k <= E is unchecked as well.
 
     Selection by bias-corrected scores (DeepSeek-V3) or noisy logits (Shazeer et al. 2017, eq. 3-5) is a matter of `keys`.
 
@@ -69,6 +71,7 @@ def Moe_TopKOp : Moe_TensorOp<"top_k", [AttrSizedOperandSegments,
   let extraClassDeclaration = [{
     /// What is compared: `keys`, or `values` where there are none.
     ::mlir::Value getSelectionKeys() { return getKeys() ? getKeys() : getValues(); }
+    /// Candidates per row, ShapedType::kDynamic where that is only known at run time.
     int64_t getNumExperts() { return ::llvm::cast<::mlir::RankedTensorType>(getValues().getType()).getDimSize(1); }
   }];
   let hasVerifier = 1;

@@ -20,17 +20,26 @@ func.func @two_k(%v: tensor<?x8xf32>, %k: index) {
 
 // -----
 
-func.func @dynamic_experts(%v: tensor<?x?xf32>) {
-  // expected-error@+1 {{expected a static number of experts of at least 1 but got 'tensor<?x?xf32>'}}
-  %0:2 = moe.top_k %v {k = 2} : tensor<?x?xf32> -> tensor<?x2xf32>, tensor<?x2xi32>
+func.func @dynamic_experts_in_groups(%v: tensor<?x?xf32>) {
+  // expected-error@+1 {{expected a static number of experts with 'groups' but got 'tensor<?x?xf32>'}}
+  %0:2 = moe.top_k %v {k = 2, groups = #moe.groups<count = 2, keep = 1, score = max, masked = "zero">}
+    : tensor<?x?xf32> -> tensor<?x2xf32>, tensor<?x2xi32>
   return
 }
 
 // -----
 
 func.func @no_experts(%v: tensor<?x0xf32>, %k: index) {
-  // expected-error@+1 {{expected a static number of experts of at least 1 but got 'tensor<?x0xf32>'}}
+  // expected-error@+1 {{expected at least one expert but got 'tensor<?x0xf32>'}}
   %0:2 = moe.top_k %v k(%k) : tensor<?x0xf32> -> tensor<?x?xf32>, tensor<?x?xi32>
+  return
+}
+
+// -----
+
+func.func @zero_k_of_many(%v: tensor<?x?xf32>) {
+  // expected-error@+1 {{expected 'k' between 1 and the number of experts, ?, but got 0}}
+  %0:2 = moe.top_k %v {k = 0} : tensor<?x?xf32> -> tensor<?x0xf32>, tensor<?x0xi32>
   return
 }
 

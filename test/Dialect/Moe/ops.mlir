@@ -24,11 +24,13 @@ func.func @top_k(%v: tensor<?x8xf32>, %keys: tensor<?x8xbf16>, %k: index) {
 }
 
 // CHECK-LABEL: func.func @top_k_types
-func.func @top_k_types(%a: tensor<0x1xf16>, %b: tensor<4x3xf64>) {
+func.func @top_k_types(%a: tensor<0x1xf16>, %b: tensor<4x3xf64>, %tokens: tensor<4x?xf32>) {
   // CHECK: moe.top_k %{{.*}} {k = 1 : i64} : tensor<0x1xf16> -> tensor<0x1xf16>, tensor<0x1xi32>
   %s0, %i0 = moe.top_k %a {k = 1} : tensor<0x1xf16> -> tensor<0x1xf16>, tensor<0x1xi32>
   // CHECK: moe.top_k %{{.*}} {k = 3 : i64} : tensor<4x3xf64> -> tensor<?x3xf64>, tensor<4x3xi32>
   %s1, %i1 = moe.top_k %b {k = 3} : tensor<4x3xf64> -> tensor<?x3xf64>, tensor<4x3xi32>
+  // CHECK: moe.top_k %{{.*}} {k = 3 : i64} : tensor<4x?xf32> -> tensor<4x3xf32>, tensor<4x3xi32>
+  %s2, %i2 = moe.top_k %tokens {k = 3} : tensor<4x?xf32> -> tensor<4x3xf32>, tensor<4x3xi32>
   return
 }
 
