@@ -5,18 +5,10 @@
 
 #include "dialect/Check/CheckOps.h"
 #include "dialect/Check/Passes.h"
-#if __has_include("dialect/Moe/IR/MoeOps.h")
 #include "dialect/Moe/IR/MoeOps.h"
-#endif
-#if __has_include("dialect/Moe/Transforms/Passes.h")
 #include "dialect/Moe/Transforms/Passes.h"
-#endif
-#if __has_include("moe/Conversion/Passes.h")
 #include "moe/Conversion/Passes.h"
-#endif
-#if __has_include("moe/Pipelines/Phases.h")
 #include "moe/Pipelines/Phases.h"
-#endif
 
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllExtensions.h"
@@ -27,23 +19,16 @@ void moe::registerAllDialects(mlir::DialectRegistry &registry) {
   mlir::registerAllDialects(registry);
   mlir::registerAllExtensions(registry);
   mlir::registerAllToLLVMIRTranslations(registry);
-#if __has_include("dialect/Moe/IR/MoeOps.h")
   registry.insert<MoeDialect>();
-#endif
+  registerBufferizableOpInterfaceExternalModels(registry);
 }
 
 void moe::registerTestDialects(mlir::DialectRegistry &registry) { registry.insert<check::CheckDialect>(); }
 
 void moe::registerMoePasses() {
-#if __has_include("dialect/Moe/Transforms/Passes.h")
   registerMoeTransformsPasses();
-#endif
-#if __has_include("moe/Conversion/Passes.h")
   registerMoeConversionPasses();
-#endif
-#if __has_include("moe/Pipelines/Phases.h")
   registerMoePipelines();
-#endif
 }
 
 void moe::registerAllPasses() {
