@@ -45,7 +45,7 @@ def MoeToLinalg : Pass<"moe-to-linalg"> {
 def GroupedMatmulToLoops : Pass<"moe-grouped-matmul-to-loops", "::mlir::ModuleOp"> {
   let summary = "lower moe.grouped_matmul on memrefs to loops around register-tiled kernels";
   let description = [{
-    Packed weights: for each group, row blocks in a static ladder (6, 4, 1 rows with one weight operand; 4, 1 with more),
+    Packed weights: for each group, row blocks in a static ladder (6, 4, 1 rows with one weight operand; 4, 1 with two; 2, 1 with more),
     for each panel of 16 columns, a loop over k whose accumulators (vector<16xf32>) are loop-carried. There are no masks: the
     rows that are left over go to the smaller blocks; the last panel, where N is no multiple of 16, is stored by a narrower
     vector. Plain weights (rank 3): scalar loops.
@@ -149,7 +149,8 @@ def ExpandMath : Pass<"moe-expand-math"> {
     Special values: NaN in, NaN out; exp(-inf) = 0, exp(x) = inf above 88.73, results below the smallest normal number are
     denormal, not flushed; log(0) = -inf, log(x) = NaN for x < 0; tanh and erf reach 1 exactly. sin and cos are
     meant for |x| <= 1e6 (positions of rotary embeddings); beyond 2^20 * pi / 2 their error grows. powf follows C's pow.
-    The relative error of f64 results is below 1e-15 (powf: 1e-12; sin, cos: absolute error). rsqrt is 1 / sqrt, never an approximate instruction.
+    The relative error of f64 results is below 1e-15 (powf: 1e-12; sin, cos: absolute error). rsqrt is 1 / sqrt, never an
+    approximate instruction.
 
     ```mlir
     %y = math.rsqrt %x : vector<16xf32>

@@ -4,7 +4,7 @@
 //
 // Emits arith and math.fma operations that compute elementary functions. No tables, no branches: the same code for
 // scalars, vectors, CPUs and GPUs. Errors are stated in Passes.td (moe-expand-math) and measured by
-// test/Integration/CPU/math-accuracy.mlir.
+// test/Conversion/TilesToCPU/math-accuracy.mlir.
 //
 //===----------------------------------------------------------------------===//
 #ifndef MOE_LIB_CONVERSION_TILESTOCPU_MATHFUNCTIONS_H
