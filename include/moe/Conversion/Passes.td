@@ -45,8 +45,8 @@ def MoeToLinalg : Pass<"moe-to-linalg"> {
 def GroupedMatmulToLoops : Pass<"moe-grouped-matmul-to-loops", "::mlir::ModuleOp"> {
   let summary = "lower moe.grouped_matmul on memrefs to loops around register-tiled kernels";
   let description = [{
-    Packed weights: for each group, row blocks in a static ladder (6, 4, 1 rows with one weight operand; 4, 1 with two; 2, 1 with more),
-    for each panel of 16 columns, a loop over k whose accumulators (vector<16xf32>) are loop-carried. There are no masks: the
+    Packed weights: for each group, row blocks in a static ladder (6, 4, 1 rows with one weight operand; 4, 1 with two; 2, 1
+    with more), for each panel of 16 columns, a loop over k whose accumulators (vector<16xf32>) are loop-carried. There are no masks: the
     rows that are left over go to the smaller blocks; the last panel, where N is no multiple of 16, is stored by a narrower
     vector. Plain weights (rank 3): scalar loops.
 
