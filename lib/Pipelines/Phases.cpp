@@ -12,6 +12,7 @@
 #include "moe/Conversion/Passes.h"
 #include "moe/Conversion/TilesToCPU.h"
 
+#include "mlir/Conversion/Passes.h"
 #include "mlir/Dialect/Bufferization/Pipelines/Passes.h"
 #include "mlir/Dialect/Bufferization/Transforms/Passes.h"
 #include "mlir/Dialect/Func/Transforms/Passes.h"
@@ -121,16 +122,21 @@ static void addBufferization(OpPassManager &pm) {
   options.functionBoundaryTypeConversion = bufferization::LayoutMapOption::IdentityLayoutMap;
   options.allowReturnAllocsFromLoops = true;
   pm.addPass(bufferization::createOneShotBufferizePass(options));
-  // States are updated in place: what is returned of them is the argument.
   pm.addPass(bufferization::createDropEquivalentBufferResultsPass());
+  pm.addPass(createMoeDropStateResults());
+  addCleanUp(pm);
+}
+
+static void addDeallocation(OpPassManager &pm) {
+  bufferization::buildBufferDeallocationPipeline(pm, bufferization::BufferDeallocationPipelineOptions());
+  // Results belong to the caller: an argument that is returned was cloned.
+  pm.addPass(createConvertBufferizationToMemRefPass());
   addCleanUp(pm);
 }
 
 static void buildBufferize(OpPassManager &pm, const PipelineOptions &) {
   addBufferization(pm);
-  bufferization::BufferDeallocationPipelineOptions deallocation;
-  bufferization::buildBufferDeallocationPipeline(pm, deallocation);
-  addCleanUp(pm);
+  addDeallocation(pm);
 }
 
 void buildPhase(OpPassManager &pm, Phase phase, const PipelineOptions &options) {
@@ -166,8 +172,7 @@ void buildPreparePipeline(OpPassManager &pm) {
   pm.addPass(createMoeLowerPack());
   addCleanUp(pm);
   addBufferization(pm);
-  bufferization::buildBufferDeallocationPipeline(pm, bufferization::BufferDeallocationPipelineOptions());
-  addCleanUp(pm);
+  addDeallocation(pm);
   addKernelPasses(pm);
   addLLVMConversion(pm);
 }

@@ -97,7 +97,7 @@ struct FuseEpilogue : OpRewritePattern<linalg::GenericOp> {
       // Scalars would have to be interleaved with the others'; nothing makes such a chain yet.
       if (!product.getRowScalars().empty() || !product.getColumnScalars().empty())
         return rewriter.notifyMatchFailure(op, "a product has an epilogue with scalars");
-      if (!isZeroFilled(product.getInit()))
+      if (!isZeroFilled(product.getInit()) && !coversAllRows(product))
         return rewriter.notifyMatchFailure(op, "rows in no group keep values that the epilogue would see");
     }
     Value init = op.getDpsInits().front();

@@ -40,7 +40,11 @@ struct GroupMatmul : OpInterfaceRewritePattern<linalg::LinalgOp> {
     auto oneExpert = weightType.clone({1, weightType.getDimSize(0), weightType.getDimSize(1)});
     Value weight = tensor::ExpandShapeOp::create(rewriter, loc, oneExpert, product->weight,
                                                  SmallVector<ReassociationIndices>{{0, 1}, {2}});
-    auto grouped = buildGroupedMatmul(rewriter, loc, product->x, weight, offsets, op.getDpsInits().front());
+    // Every row is in the group, so nothing of the zeros is kept.
+    Value init = op.getDpsInits().front();
+    if (auto fill = init.getDefiningOp<linalg::FillOp>())
+      init = fill.getOutputs().front();
+    auto grouped = buildGroupedMatmul(rewriter, loc, product->x, weight, offsets, init);
     rewriter.replaceOp(op, grouped.getResult());
     return success();
   }

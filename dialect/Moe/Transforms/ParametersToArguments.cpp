@@ -51,9 +51,18 @@ LogicalResult Rewriter::rewrite(func::FuncOp function) {
   llvm::MapVector<StringAttr, Value> arguments;
   auto argumentFor = [&](StringAttr global, Type type, Location loc) {
     Value &argument = arguments[global];
-    if (!argument)
-      argument = function.getBody().addArgument(type, loc);
-    return argument;
+    if (argument)
+      return argument;
+    NamedAttrList attributes;
+    attributes.set(bufferization::BufferizationDialect::kWritableAttrName, BoolAttr::get(context, false));
+    if (function.isPublic()) {
+      attributes.set(nameAttr, global);
+      attributes.set(roleAttr, StringAttr::get(context, "parameter"));
+      attributes.set(parameterAttr, FlatSymbolRefAttr::get(global));
+    }
+    unsigned number = function.getNumArguments();
+    (void)function.insertArgument(number, type, attributes.getDictionary(context), loc); // fails for declarations only
+    return argument = function.getArgument(number);
   };
 
   // Callees first; the calls pass on what the callee has come to need.
@@ -77,18 +86,6 @@ LogicalResult Rewriter::rewrite(func::FuncOp function) {
     load.erase();
   });
 
-  unsigned numOld = function.getNumArguments();
-  function.setFunctionType(
-      FunctionType::get(context, function.getBody().getArgumentTypes(), function.getResultTypes()));
-  for (auto [number, entry] : llvm::enumerate(arguments)) {
-    unsigned argument = numOld + number;
-    function.setArgAttr(argument, bufferization::BufferizationDialect::kWritableAttrName, BoolAttr::get(context, false));
-    if (!function.isPublic())
-      continue;
-    function.setArgAttr(argument, nameAttr, entry.first);
-    function.setArgAttr(argument, roleAttr, StringAttr::get(context, "parameter"));
-    function.setArgAttr(argument, parameterAttr, FlatSymbolRefAttr::get(entry.first));
-  }
   parametersOf[function] = llvm::map_to_vector(arguments, [](auto &entry) { return entry.first; });
   return success();
 }

@@ -137,6 +137,29 @@ def MoeTile : Pass<"moe-tile", "::mlir::func::FuncOp"> {
                            "::mlir::linalg::LinalgDialect"];
 }
 
+//===----------------------------------------------------------------------===//
+// Phase bufferize
+//===----------------------------------------------------------------------===//
+
+def MoeDropStateResults : Pass<"moe-drop-state-results", "::mlir::ModuleOp"> {
+  let summary = "update states in place instead of returning them";
+  let description = [{
+    A result of an entry function with `moe.role = "state"` is the new value of the state argument of the same
+    `moe.name`. On buffers the two are one: the result goes, after a copy into the argument in case bufferization had
+    to make a buffer of its own for it. (Upstream's `drop-equivalent-buffer-results` leaves public functions alone.)
+
+    ```mlir
+    func.func @main(%cache: memref<?x8xf32> {moe.name = "cache", moe.role = "state"})
+        -> (memref<?x8xf32> {moe.name = "cache", moe.role = "state"}) { ... return %cache : memref<?x8xf32> }
+    ```
+    becomes
+    ```mlir
+    func.func @main(%cache: memref<?x8xf32> {moe.name = "cache", moe.role = "state"}) { ... return }
+    ```
+  }];
+  let dependentDialects = ["::mlir::memref::MemRefDialect"];
+}
+
 def MoeLowerPack : Pass<"moe-lower-pack"> {
   let summary = "lower linalg.pack and tensor.concat to ops that bufferize";
   let description = [{
