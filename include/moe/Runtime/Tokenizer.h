@@ -5,7 +5,9 @@
 // Byte-level BPE as a checkpoint's tokenizer.json describes it, with the ids that the Hugging Face tokenizers library
 // gives. Supported: normalizer null, NFC; pre-tokenizers ByteLevel and Split (a regular expression, isolated) before
 // it; Sequences of these; model BPE; decoder ByteLevel; post-processors that add no tokens; added tokens with all
-// their flags. Anything else is refused by its name. `truncation` and `padding` are ignored.
+// their flags. Anything else is refused by its name. `truncation` and `padding` are ignored. Characters that are newer
+// than the Unicode tables of either side (ours: version 14) may be split otherwise. An added token always decodes to
+// its content, where Hugging Face takes its characters for bytes if all of them can stand for one.
 //
 //===----------------------------------------------------------------------===//
 #ifndef MOE_RUNTIME_TOKENIZER_H

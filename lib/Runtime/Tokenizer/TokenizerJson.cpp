@@ -15,32 +15,44 @@
 
 namespace moe::rt {
 
-size_t StringTable::slotOf(std::string_view wanted) const {
-  size_t i = std::hash<std::string_view>()(wanted) & (slots.size() - 1);
-  while (slots[i] != 0 && text(slots[i] - 1) != wanted)
+static uint32_t hashOf(std::string_view text) {
+  size_t hash = std::hash<std::string_view>()(text);
+  return static_cast<uint32_t>(hash ^ hash >> 32);
+}
+
+size_t StringTable::slotOf(std::string_view wanted, uint32_t hash) const {
+  size_t i = hash & (slots.size() - 1);
+  while (slots[i].entry != 0 && (slots[i].hash != hash || text(slots[i].entry - 1) != wanted))
     i = (i + 1) & (slots.size() - 1);
   return i;
 }
 
 bool StringTable::insert(std::string_view text, int32_t value) {
   if (slots.size() < 2 * (entries.size() + 1)) {
-    slots.assign(slots.empty() ? 64 : 4 * slots.size(), 0);
-    for (size_t i = 0; i < entries.size(); ++i)
-      slots[slotOf(this->text(i))] = static_cast<uint32_t>(i + 1);
+    std::vector<Slot> old(slots.empty() ? 64 : 4 * slots.size());
+    old.swap(slots);
+    for (const Slot &slot : old)
+      if (slot.entry != 0) {
+        size_t i = slot.hash & (slots.size() - 1);
+        while (slots[i].entry != 0)
+          i = (i + 1) & (slots.size() - 1);
+        slots[i] = slot;
+      }
   }
-  size_t slot = slotOf(text);
-  if (slots[slot] != 0)
+  uint32_t hash = hashOf(text);
+  size_t slot = slotOf(text, hash);
+  if (slots[slot].entry != 0)
     return false;
   entries.push_back({buffer.size(), text.size(), value});
   buffer += text;
-  slots[slot] = static_cast<uint32_t>(entries.size());
+  slots[slot] = {static_cast<uint32_t>(entries.size()), hash};
   return true;
 }
 
 std::optional<int32_t> StringTable::find(std::string_view text) const {
   if (slots.empty())
     return std::nullopt;
-  uint32_t found = slots[slotOf(text)];
+  uint32_t found = slots[slotOf(text, hashOf(text))].entry;
   return found == 0 ? std::nullopt : std::optional<int32_t>(entries[found - 1].value);
 }
 

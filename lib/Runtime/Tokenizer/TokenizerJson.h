@@ -33,12 +33,17 @@ private:
     int32_t value;
   };
 
-  /// The slot that holds `text`, or the free one where it would go.
-  size_t slotOf(std::string_view text) const;
+  struct Slot {
+    uint32_t entry = 0; // 1 + position in `entries`, 0 is free
+    uint32_t hash = 0;  // of its text: most comparisons need not look at the text itself
+  };
+
+  /// The slot that holds `text`, whose hash is given, or the free one where it would go.
+  size_t slotOf(std::string_view text, uint32_t hash) const;
 
   std::string buffer;
   std::vector<Entry> entries;
-  std::vector<uint32_t> slots; // 1 + position in `entries`, 0 is free; a power of two, at most half full
+  std::vector<Slot> slots; // a power of two, at most half full
 };
 
 /// A tokenizer.json as written. The two big parts have their own form; the rest is small.
