@@ -160,6 +160,8 @@ void MoePrepareParametersPass::runOnOperation() {
   numGlobals = 0;
 
   for (func::FuncOp function : llvm::to_vector(module.getOps<func::FuncOp>())) {
+    if (function.isExternal())
+      continue;
     findParameterOnly(function);
     // The frontier: values with a user that depends on more.
     SmallVector<Value> frontier;
