@@ -322,7 +322,8 @@ std::optional<SafetensorsFile> SafetensorsFile::parse(const unsigned char *data,
     position = begin + view->size;
     if (position > available)
       return fail("tensor " + quoteText(view->name) + " ends after the end of the file: expected a file of " +
-                  count(expectedSize) + " but got " + std::to_string(size));
+                  count(expectedSize) + " but got " + std::to_string(size) + " (" +
+                  std::to_string(expectedSize - size) + " too few)");
     view->data = buffer + begin;
     file.index.emplace(view->name, file.entries.size());
     file.entries.push_back(std::move(*view));

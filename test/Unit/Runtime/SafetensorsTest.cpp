@@ -155,7 +155,7 @@ TEST(Safetensors, RefusesDataThatIsNotCoveredExactly) {
   std::string twoTensors = a + R"("b":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})";
   std::string total = std::to_string(8 + twoTensors.size() + 8);
   EXPECT_EQ(refusal(twoTensors, 7), "f: tensor 'b' ends after the end of the file: expected a file of " + total +
-                                        " bytes but got " + std::to_string(8 + twoTensors.size() + 7));
+                                        " bytes but got " + std::to_string(8 + twoTensors.size() + 7) + " (1 too few)");
   EXPECT_EQ(refusal(twoTensors, 9), "f: 1 byte at the end belong to no tensor: expected a file of " + total +
                                         " bytes but got " + std::to_string(8 + twoTensors.size() + 9));
 }
