@@ -4,11 +4,13 @@
 #ifndef MOE_LIB_TARGET_CPU_INTERNAL_H
 #define MOE_LIB_TARGET_CPU_INTERNAL_H
 
+#include "mlir/IR/Diagnostics.h"
 #include "llvm/Passes/OptimizationLevel.h"
 #include "llvm/Support/Error.h"
 #include "llvm/Target/TargetOptions.h"
 
 #include <memory>
+#include <string>
 
 namespace llvm {
 class LLVMContext;
@@ -21,6 +23,23 @@ class ModuleOp;
 } // namespace mlir
 
 namespace moe::cpu {
+
+/// While it lives, keeps the first error that is diagnosed; no diagnostic is shown.
+class FirstError {
+public:
+  explicit FirstError(mlir::MLIRContext &context)
+      : handler(&context, [this](mlir::Diagnostic &diagnostic) {
+          if (diagnostic.getSeverity() == mlir::DiagnosticSeverity::Error && first.empty())
+            first = diagnostic.str();
+          return mlir::success();
+        }) {}
+
+  std::string text() const { return first.empty() ? "no message" : first; }
+
+private:
+  std::string first;
+  mlir::ScopedDiagnosticHandler handler;
+};
 
 /// Code generator for baseline x86-64, position independent; functions ask for more by their attributes.
 llvm::Expected<std::unique_ptr<llvm::TargetMachine>> createTargetMachine();

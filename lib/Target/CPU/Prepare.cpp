@@ -9,7 +9,6 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/IR/BuiltinOps.h"
-#include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/ExecutionEngine/Orc/ExecutionUtils.h"
@@ -67,16 +66,11 @@ lower(mlir::ModuleOp prepare, llvm::function_ref<void(mlir::OpPassManager &)> pi
     function.setPublic();
     function->setAttr(mlir::LLVM::LLVMDialect::getEmitCWrapperAttrName(), mlir::UnitAttr::get(context));
   }
-  std::string message;
-  mlir::ScopedDiagnosticHandler handler(context, [&](mlir::Diagnostic &diagnostic) {
-    if (diagnostic.getSeverity() == mlir::DiagnosticSeverity::Error && message.empty())
-      message = diagnostic.str();
-    return mlir::success();
-  });
+  FirstError firstError(*context);
   mlir::PassManager passes(context);
   pipeline(passes);
   if (mlir::failed(passes.run(*copy)))
-    return llvm::createStringError("@prepare cannot be lowered: " + message);
+    return llvm::createStringError("@prepare cannot be lowered: " + firstError.text());
   return std::move(copy);
 }
 

@@ -74,9 +74,10 @@ llvm::Expected<std::unique_ptr<llvm::Module>> moe::cpu::translate(mlir::ModuleOp
   module.walk(dropOwnAttributes);
   mlir::registerBuiltinDialectTranslation(*module.getContext());
   mlir::registerLLVMDialectTranslation(*module.getContext());
+  FirstError firstError(*module.getContext());
   std::unique_ptr<llvm::Module> result = mlir::translateModuleToLLVMIR(module, context, "moe_model");
   if (!result)
-    return llvm::createStringError("the module could not be translated to LLVM IR");
+    return llvm::createStringError("the module cannot be translated to LLVM IR: " + firstError.text());
   result->setTargetTriple(machine.getTargetTriple());
   result->setDataLayout(machine.createDataLayout());
   return result;
@@ -177,7 +178,9 @@ llvm::Expected<Program> Program::create(mlir::ModuleOp source, const ModelData &
     return error;
   builder.addBlob("moe_model_manifest", data.manifest);
   builder.addBlob("moe_model_tokenizer", data.tokenizer);
-  optimize(*program.module, *program.machine, llvm::OptimizationLevel::O3);
+  // The loops that matter are written as vectors already; O3 would add copies of loops (unswitching), which double the
+  // size and the time of code generation and gain nothing.
+  optimize(*program.module, *program.machine, llvm::OptimizationLevel::O2);
   return program;
 }
 
