@@ -1,0 +1,85 @@
+// RUN: moe-opt %s --moe-fuse-grouped-matmuls --canonicalize -split-input-file | FileCheck %s
+
+#id = affine_map<(m, n) -> (m, n)>
+
+// The gather, gate and up, and what is done to them become one op. exp(0) * 0 is 0 in rows of no group.
+// CHECK-LABEL: func.func @gate_up
+// CHECK-SAME: %[[X:.*]]: tensor<?x8xf32>, %[[C:.*]]: tensor<?xi32>, %[[O:.*]]: tensor<5xi32>, %[[G:.*]]: tensor<4x16x8xf32>, %[[U:.*]]: tensor<4x16x8xf32>
+// CHECK-NOT: moe.dispatch
+// CHECK: %[[Z:.*]] = linalg.fill ins(%[[ZERO:.*]] : f32)
+// CHECK: moe.grouped_matmul rows(%[[X]] : {{.*}}) weights(%[[G]], %[[U]] : {{.*}}) groups(%[[O]] : {{.*}}) choices(%[[C]] : {{.*}}) outs(%[[Z]] : {{.*}}) attributes {fanout = 2 : i64}
+// CHECK-NEXT: ^bb0(%[[A:.*]]: f32, %[[B:.*]]: f32):
+// CHECK-NEXT: %[[E:.*]] = math.exp %[[A]]
+// CHECK-NEXT: %[[P:.*]] = arith.mulf %[[E]], %[[B]]
+// CHECK-NEXT: moe.yield %[[P]]
+// CHECK-NOT: linalg.generic
+func.func @gate_up(%x: tensor<?x8xf32>, %c: tensor<?xi32>, %o: tensor<5xi32>, %g: tensor<4x16x8xf32>, %u: tensor<4x16x8xf32>,
+                   %empty: tensor<?x16xf32>) -> tensor<?x16xf32> {
+  %zero = arith.constant 0.0 : f32
+  %xs = moe.dispatch %x[%c] {fanout = 2} : tensor<?x8xf32>, tensor<?xi32> -> tensor<?x8xf32>
+  %z = linalg.fill ins(%zero : f32) outs(%empty : tensor<?x16xf32>) -> tensor<?x16xf32>
+  %a = moe.grouped_matmul rows(%xs : tensor<?x8xf32>) weights(%g : tensor<4x16x8xf32>) groups(%o : tensor<5xi32>) outs(%z : tensor<?x16xf32>) {
+  ^bb0(%acc: f32):
+    moe.yield %acc : f32
+  } -> tensor<?x16xf32>
+  %b = moe.grouped_matmul rows(%xs : tensor<?x8xf32>) weights(%u : tensor<4x16x8xf32>) groups(%o : tensor<5xi32>) outs(%z : tensor<?x16xf32>) {
+  ^bb0(%acc: f32):
+    moe.yield %acc : f32
+  } -> tensor<?x16xf32>
+  %h = linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel", "parallel"]} ins(%a, %b : tensor<?x16xf32>, tensor<?x16xf32>) outs(%empty : tensor<?x16xf32>) {
+  ^bb1(%p: f32, %q: f32, %out: f32):
+    %e = math.exp %p : f32
+    %m = arith.mulf %e, %q : f32
+    linalg.yield %m : f32
+  } -> tensor<?x16xf32>
+  return %h : tensor<?x16xf32>
+}
+
+// -----
+
+#id = affine_map<(m, n) -> (m, n)>
+// What the epilogue makes of zero stands in rows of no group: here exp(0) = 1. A rounding moves along.
+// CHECK-LABEL: func.func @not_zero_at_zero
+// CHECK-DAG: %[[ONE:.*]] = arith.constant 1.000000e+00 : bf16
+// CHECK: linalg.fill ins(%[[ONE]] : bf16)
+// CHECK: moe.grouped_matmul
+// CHECK: math.exp
+// CHECK: arith.truncf
+// CHECK: moe.yield %{{.*}} : bf16
+func.func @not_zero_at_zero(%x: tensor<?x8xf32>, %o: tensor<5xi32>, %w: tensor<4x16x8xf32>, %empty: tensor<?x16xf32>, %out: tensor<?x16xbf16>) -> tensor<?x16xbf16> {
+  %zero = arith.constant 0.0 : f32
+  %z = linalg.fill ins(%zero : f32) outs(%empty : tensor<?x16xf32>) -> tensor<?x16xf32>
+  %a = moe.grouped_matmul rows(%x : tensor<?x8xf32>) weights(%w : tensor<4x16x8xf32>) groups(%o : tensor<5xi32>) outs(%z : tensor<?x16xf32>) {
+  ^bb0(%acc: f32):
+    moe.yield %acc : f32
+  } -> tensor<?x16xf32>
+  %h = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]} ins(%a : tensor<?x16xf32>) outs(%out : tensor<?x16xbf16>) {
+  ^bb1(%p: f32, %o1: bf16):
+    %e = math.exp %p : f32
+    %t = arith.truncf %e : f32 to bf16
+    linalg.yield %t : bf16
+  } -> tensor<?x16xbf16>
+  return %h : tensor<?x16xbf16>
+}
+
+// -----
+
+#id = affine_map<(m, n) -> (m, n)>
+// A product that something else reads too is not fused away.
+// CHECK-LABEL: func.func @two_uses
+// CHECK: moe.grouped_matmul
+// CHECK: linalg.generic
+func.func @two_uses(%x: tensor<?x8xf32>, %o: tensor<5xi32>, %w: tensor<4x16x8xf32>, %empty: tensor<?x16xf32>) -> (tensor<?x16xf32>, tensor<?x16xf32>) {
+  %zero = arith.constant 0.0 : f32
+  %z = linalg.fill ins(%zero : f32) outs(%empty : tensor<?x16xf32>) -> tensor<?x16xf32>
+  %a = moe.grouped_matmul rows(%x : tensor<?x8xf32>) weights(%w : tensor<4x16x8xf32>) groups(%o : tensor<5xi32>) outs(%z : tensor<?x16xf32>) {
+  ^bb0(%acc: f32):
+    moe.yield %acc : f32
+  } -> tensor<?x16xf32>
+  %h = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]} ins(%a : tensor<?x16xf32>) outs(%empty : tensor<?x16xf32>) {
+  ^bb1(%p: f32, %o1: f32):
+    %e = math.exp %p : f32
+    linalg.yield %e : f32
+  } -> tensor<?x16xf32>
+  return %a, %h : tensor<?x16xf32>, tensor<?x16xf32>
+}
