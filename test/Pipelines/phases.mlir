@@ -48,7 +48,7 @@
 
 // LLVM-NOT: func.func
 // LLVM-DAG: llvm.func @moe_entry_layer.avx2(
-// LLVM-DAG: llvm.func @moe_entry_layer.x86-64(
+// LLVM-DAG: llvm.func @"moe_entry_layer.x86-64"(
 // LLVM-NOT: llvm.func @moe_entry_layer.avx512(
 
 // REFERENCE-NOT: moe_rt_parallel_for
