@@ -41,6 +41,21 @@ llvm::Error Compilation::timed(llvm::StringRef name, llvm::function_ref<llvm::Er
   return error;
 }
 
+/// Adds to `files` a temporary file for `path` that holds `bytes`.
+static llvm::Error writeTemporary(llvm::StringRef path, llvm::ArrayRef<char> bytes, std::vector<OutputFile> &files) {
+  auto file = OutputFile::create(path);
+  if (!file)
+    return file.takeError();
+  auto write = [&](llvm::raw_fd_ostream &stream) {
+    stream.write(bytes.data(), bytes.size());
+    return llvm::Error::success();
+  };
+  if (llvm::Error error = file->append(write))
+    return error;
+  files.push_back(std::move(*file));
+  return llvm::Error::success();
+}
+
 /// "lexicon-moe" for "models/lexicon-moe/", "gate" for "examples/gate.mlir", the real folder's name for ".".
 static std::string baseName(llvm::StringRef model, bool isFile) {
   llvm::SmallString<128> real;
@@ -206,6 +221,55 @@ llvm::Error Compilation::writeWeightsTo(OutputFile &file) {
   });
 }
 
+llvm::Error Compilation::writeObject(cpu::Program &program, std::vector<OutputFile> &files) {
+  llvm::SmallVector<char, 0> code;
+  auto generate = [&] {
+    llvm::raw_svector_ostream stream(code);
+    return program.emitObject(stream);
+  };
+  if (llvm::Error error = timed("code", generate))
+    return error;
+  if (output == "-") {
+    llvm::outs().write(code.data(), code.size());
+    return llvm::Error::success();
+  }
+  return writeTemporary(output, code, files);
+}
+
+llvm::Error Compilation::linkProgram(cpu::Program &program, std::vector<OutputFile> &files) {
+  std::vector<OutputFile> objects;
+  auto generate = [&]() -> llvm::Error {
+    auto codes = program.emitObjects();
+    if (!codes)
+      return codes.takeError();
+    for (auto [level, code] : llvm::zip_equal(levels, *codes))
+      if (llvm::Error error = writeTemporary(output + "." + level + ".o", code, objects))
+        return error;
+    return llvm::Error::success();
+  };
+  if (llvm::Error error = timed("code", generate))
+    return error;
+  auto linked = OutputFile::create(output);
+  if (!linked)
+    return linked.takeError();
+  auto link = [&] {
+    std::vector<std::string> names;
+    for (const OutputFile &object : objects)
+      names.push_back(object.getTemporary().str());
+    std::string installation = cpu::getInstallation();
+    if (options.emit == EmitKind::Shared)
+      return cpu::linkShared(names, installation, linked->getTemporary(), path::filename(output));
+    return cpu::linkExecutable(names, installation, linked->getTemporary());
+  };
+  if (llvm::Error error = timed("link", link))
+    return error;
+  files.push_back(std::move(*linked));
+  if (options.saveTemps)
+    for (OutputFile &object : objects)
+      files.push_back(std::move(object));
+  return llvm::Error::success();
+}
+
 llvm::Error Compilation::writeBinary() {
   bool isObject = options.emit == EmitKind::Obj, isShared = options.emit == EmitKind::Shared;
   std::optional<cpu::Program> program;
@@ -228,9 +292,9 @@ llvm::Error Compilation::writeBinary() {
     if (!made)
       return internalError(llvm::toString(made.takeError()));
     program.emplace(std::move(*made));
-    return saveTemporary("ll", [&](llvm::raw_ostream &stream) { program->print(stream); });
+    return llvm::Error::success();
   };
-  if (llvm::Error error = timed("optimise", makeCode))
+  if (llvm::Error error = timed("translate", makeCode))
     return error;
   if (options.emit == EmitKind::LLVM)
     return writeText([&](llvm::raw_ostream &stream) { program->print(stream); });
@@ -238,44 +302,8 @@ llvm::Error Compilation::writeBinary() {
   // From here on everything goes to temporary files, which are renamed together at the end.
   std::string base = output == "-" ? model.info.name : output;
   std::vector<OutputFile> files;
-  llvm::SmallString<0> code;
-  auto generate = [&]() -> llvm::Error {
-    llvm::raw_svector_ostream stream(code);
-    return program->emitObject(stream);
-  };
-  if (llvm::Error error = timed("code", generate))
+  if (llvm::Error error = isObject ? writeObject(*program, files) : linkProgram(*program, files))
     return error;
-  if (isObject && output == "-") {
-    llvm::outs() << code;
-  } else {
-    auto object = OutputFile::create(isObject ? output : output + ".o");
-    if (!object)
-      return object.takeError();
-    auto write = [&](llvm::raw_fd_ostream &stream) {
-      stream << code;
-      return llvm::Error::success();
-    };
-    if (llvm::Error error = object->append(write))
-      return error;
-    if (isObject) {
-      files.push_back(std::move(*object));
-    } else {
-      auto linked = OutputFile::create(output);
-      if (!linked)
-        return linked.takeError();
-      std::string installation = cpu::getInstallation();
-      auto link = [&] {
-        return isShared ? cpu::linkShared(object->getTemporary(), installation, linked->getTemporary(),
-                                          path::filename(output))
-                        : cpu::linkExecutable(object->getTemporary(), installation, linked->getTemporary());
-      };
-      if (llvm::Error error = timed("link", link))
-        return error;
-      files.push_back(std::move(*linked));
-      if (options.saveTemps)
-        files.push_back(std::move(*object));
-    }
-  }
 
   if (!weights.tensors.empty()) {
     if (hasExternalWeights()) {
@@ -296,16 +324,9 @@ llvm::Error Compilation::writeBinary() {
       return inputError("'" + interface + "' is missing from the installation of moe-compile");
     llvm::SmallString<128> name(output);
     path::replace_extension(name, "h");
-    auto header = OutputFile::create(name);
-    if (!header)
-      return header.takeError();
-    auto write = [&](llvm::raw_fd_ostream &stream) {
-      stream << writeHeader(path::filename(output), (*text)->getBuffer(), model.info, entries);
-      return llvm::Error::success();
-    };
-    if (llvm::Error error = header->append(write))
+    std::string header = writeHeader(path::filename(output), (*text)->getBuffer(), model.info, entries);
+    if (llvm::Error error = writeTemporary(name, header, files))
       return error;
-    files.push_back(std::move(*header));
   }
   // The main output last: where it is, the others are.
   for (OutputFile &file : llvm::reverse(files))

@@ -47,6 +47,9 @@ private:
   llvm::Error takeParameters();
   /// After `llvm`: code, link, weights.
   llvm::Error writeBinary();
+  /// Adds the object file (unless it goes to standard output), or the linked program, to `files`.
+  llvm::Error writeObject(cpu::Program &program, std::vector<OutputFile> &files);
+  llvm::Error linkProgram(cpu::Program &program, std::vector<OutputFile> &files);
   llvm::Error writeWeightsTo(OutputFile &file);
   /// Writes the IR as it is now to the output, which may be standard output.
   llvm::Error writeText(llvm::function_ref<void(llvm::raw_ostream &)> print);

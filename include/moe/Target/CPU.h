@@ -10,6 +10,7 @@
 #define MOE_TARGET_CPU_H
 
 #include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
 
@@ -39,18 +40,23 @@ struct ModelData {
   std::string tokenizer;            // JSON or empty
 };
 
-/// Code of a model as optimised LLVM IR for x86-64, every function with the features of its level.
+/// Code of a model as LLVM IR for x86-64, every function with the features of its level.
 class Program {
 public:
-  /// Translates `module` (LLVM dialect, with a function `moe_entry_<entry>.<level>` for each entry and level of
-  /// `data`), adds the data of `data` and optimises. Only the data symbols stay visible outside the object.
+  /// Translates `module` (LLVM dialect, with a function `moe_entry_<entry>.<level>` for each entry and level of `data`)
+  /// and adds the data of `data`. Only the data symbols and entry functions stay visible outside an object file, and
+  /// none outside what it is linked into.
   static llvm::Expected<Program> create(mlir::ModuleOp module, const ModelData &data);
 
-  /// Writes a relocatable object file.
+  /// Optimises and generates code, level by level on several threads: one relocatable object file for each level, to be
+  /// linked together.
+  llvm::Expected<std::vector<llvm::SmallVector<char, 0>>> emitObjects() const;
+
+  /// The same as one object file.
   llvm::Error emitObject(llvm::raw_pwrite_stream &stream);
 
-  /// Prints the LLVM IR as text.
-  void print(llvm::raw_ostream &stream) const;
+  /// Prints the optimised LLVM IR as text.
+  void print(llvm::raw_ostream &stream);
 
   Program(Program &&);
   Program &operator=(Program &&);
@@ -58,21 +64,24 @@ public:
 
 private:
   Program();
+  void optimizeOnce();
 
   // In this order: the module must go before its context.
   std::unique_ptr<llvm::LLVMContext> context;
   std::unique_ptr<llvm::TargetMachine> machine;
   std::unique_ptr<llvm::Module> module;
+  std::vector<std::string> levels;
+  bool isOptimized = false;
 };
 
-/// Links `object` with the runtime's command line into the position-independent executable `output`, which needs
+/// Links `objects` with the runtime's command line into the position-independent executable `output`, which needs
 /// nothing but libc and libm. `installation` is the folder with the runtime's archives and crt objects (see
 /// `getInstallation`). Nothing is left at `output` after an error.
-llvm::Error linkExecutable(llvm::StringRef object, llvm::StringRef installation, llvm::StringRef output);
+llvm::Error linkExecutable(llvm::ArrayRef<std::string> objects, llvm::StringRef installation, llvm::StringRef output);
 
-/// Links `object` with the runtime's C interface into the shared library `output`, in the same way. Programs linked to
+/// Links `objects` with the runtime's C interface into the shared library `output`, in the same way. Programs linked to
 /// it will look for a file called `name`.
-llvm::Error linkShared(llvm::StringRef object, llvm::StringRef installation, llvm::StringRef output,
+llvm::Error linkShared(llvm::ArrayRef<std::string> objects, llvm::StringRef installation, llvm::StringRef output,
                        llvm::StringRef name);
 
 /// The folder `../lib/moe` beside the folder of the running program.

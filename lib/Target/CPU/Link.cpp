@@ -47,6 +47,8 @@ public:
       arguments.push_back(word.str());
   }
 
+  void addFiles(llvm::ArrayRef<std::string> files) { arguments.insert(arguments.end(), files.begin(), files.end()); }
+
   /// A file of the installation.
   void addInstalled(llvm::StringRef name) {
     llvm::SmallString<128> path(installation);
@@ -114,21 +116,22 @@ void addEnd(LinkLine &line) {
 
 } // namespace
 
-llvm::Error moe::cpu::linkExecutable(llvm::StringRef object, llvm::StringRef installation, llvm::StringRef output) {
+llvm::Error moe::cpu::linkExecutable(llvm::ArrayRef<std::string> objects, llvm::StringRef installation,
+                                     llvm::StringRef output) {
   LinkLine line(installation);
   addStart(line, output);
   line.add({"-pie", "--dynamic-linker", "/lib64/ld-linux-x86-64.so.2"});
   for (llvm::StringRef name : {"Scrt1.o", "crti.o", "crtbeginS.o"})
     line.addInstalled(name);
-  line.add({object});
+  line.addFiles(objects);
   line.addInstalled("libMoeAppEntry.a");
   line.addInstalled("libMoeApp.a");
   addEnd(line);
   return line.run();
 }
 
-llvm::Error moe::cpu::linkShared(llvm::StringRef object, llvm::StringRef installation, llvm::StringRef output,
-                                 llvm::StringRef name) {
+llvm::Error moe::cpu::linkShared(llvm::ArrayRef<std::string> objects, llvm::StringRef installation,
+                                 llvm::StringRef output, llvm::StringRef name) {
   LinkLine line(installation);
   addStart(line, output);
   // Only the C interface is visible, and it binds to this library's own: several models can live in one process.
@@ -138,7 +141,8 @@ llvm::Error moe::cpu::linkShared(llvm::StringRef object, llvm::StringRef install
             "libgcc.a:libgcc_eh.a"});
   for (llvm::StringRef name : {"crti.o", "crtbeginS.o"})
     line.addInstalled(name);
-  line.add({object, "--whole-archive"});
+  line.addFiles(objects);
+  line.add({"--whole-archive"});
   line.addInstalled("libMoeCApi.a");
   line.add({"--no-whole-archive"});
   line.addInstalled("libMoeApp.a");

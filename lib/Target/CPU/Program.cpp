@@ -9,6 +9,8 @@
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
+#include "llvm/Bitcode/BitcodeReader.h"
+#include "llvm/Bitcode/BitcodeWriter.h"
 #include "llvm/IR/Constants.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
@@ -17,7 +19,13 @@
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
 
+#include <thread>
+
 using namespace moe::cpu;
+
+/// The loops that matter are written as vectors already; O3 would add copies of loops (unswitching), which double the
+/// size and the time of code generation and gain nothing.
+static const llvm::OptimizationLevel &optimizationLevel = llvm::OptimizationLevel::O2;
 
 llvm::Expected<std::unique_ptr<llvm::TargetMachine>> moe::cpu::createTargetMachine() {
   static bool initialised = [] {
@@ -35,7 +43,7 @@ llvm::Expected<std::unique_ptr<llvm::TargetMachine>> moe::cpu::createTargetMachi
     return llvm::createStringError(error);
   std::unique_ptr<llvm::TargetMachine> machine(target->createTargetMachine(triple, "x86-64", "", exactFloats(),
                                                                            llvm::Reloc::PIC_, llvm::CodeModel::Small,
-                                                                           llvm::CodeGenOptLevel::Aggressive));
+                                                                           llvm::CodeGenOptLevel::Default));
   if (!machine)
     return llvm::createStringError("no code generator for " + triple.str());
   return machine;
@@ -115,6 +123,8 @@ public:
         llvm::Function *function = module.getFunction(name);
         if (!function || function->isDeclaration())
           return llvm::createStringError("phase llvm made no function '" + name + "'");
+        function->setLinkage(llvm::GlobalValue::ExternalLinkage);
+        function->setVisibility(llvm::GlobalValue::HiddenVisibility);
         rows.push_back(llvm::ConstantStruct::get(rowType, text(entry), text(level), function));
       }
     rows.push_back(llvm::Constant::getNullValue(rowType));
@@ -169,7 +179,8 @@ llvm::Expected<Program> Program::create(mlir::ModuleOp source, const ModelData &
     return module.takeError();
   program.module = std::move(*module);
 
-  // The table of variants is the only way in; what it does not reach may go.
+  // Entry functions and data are what the parts of the code know of each other; the rest of a level, where the entry
+  // functions do not reach it, may go.
   for (llvm::Function &function : *program.module)
     if (!function.isDeclaration())
       function.setLinkage(llvm::GlobalValue::InternalLinkage);
@@ -178,18 +189,85 @@ llvm::Expected<Program> Program::create(mlir::ModuleOp source, const ModelData &
     return error;
   builder.addBlob("moe_model_manifest", data.manifest);
   builder.addBlob("moe_model_tokenizer", data.tokenizer);
-  // The loops that matter are written as vectors already; O3 would add copies of loops (unswitching), which double the
-  // size and the time of code generation and gain nothing.
-  optimize(*program.module, *program.machine, llvm::OptimizationLevel::O2);
+  program.levels = data.levels;
   return program;
 }
 
-llvm::Error Program::emitObject(llvm::raw_pwrite_stream &stream) {
+void Program::optimizeOnce() {
+  if (!isOptimized)
+    optimize(*module, *machine, optimizationLevel);
+  isOptimized = true;
+}
+
+static llvm::Error generateCode(llvm::Module &module, llvm::TargetMachine &machine, llvm::raw_pwrite_stream &stream) {
   llvm::legacy::PassManager passes;
-  if (machine->addPassesToEmitFile(passes, stream, nullptr, llvm::CodeGenFileType::ObjectFile))
+  if (machine.addPassesToEmitFile(passes, stream, nullptr, llvm::CodeGenFileType::ObjectFile))
     return llvm::createStringError("the code generator cannot write object files");
-  passes.run(*module);
+  passes.run(module);
   return llvm::Error::success();
 }
 
-void Program::print(llvm::raw_ostream &stream) const { module->print(stream, nullptr); }
+llvm::Error Program::emitObject(llvm::raw_pwrite_stream &stream) {
+  optimizeOnce();
+  return generateCode(*module, *machine, stream);
+}
+
+/// Leaves of `module` what belongs to `level`: its functions, and the data if it is the first level. What belongs to no
+/// level is internal, and every level gets its own.
+static void keepLevel(llvm::Module &module, llvm::ArrayRef<std::string> levels, llvm::StringRef level) {
+  for (llvm::Function &function : module) {
+    llvm::StringRef name = function.getName();
+    auto isOf = [&](llvm::StringRef other) { return name.ends_with(("." + other).str()); };
+    if (function.isDeclaration() || isOf(level) || llvm::none_of(levels, isOf))
+      continue;
+    function.deleteBody(); // also makes it external
+    function.setVisibility(llvm::GlobalValue::HiddenVisibility);
+  }
+  if (level == levels.front())
+    return;
+  for (llvm::GlobalVariable &global : llvm::make_early_inc_range(module.globals()))
+    if (!global.hasLocalLinkage() && global.hasInitializer())
+      global.eraseFromParent();
+}
+
+/// The object file of one level, from the bitcode of all.
+static llvm::Error emitLevel(llvm::StringRef bitcode, llvm::ArrayRef<std::string> levels, llvm::StringRef level,
+                             llvm::SmallVectorImpl<char> &object) {
+  llvm::LLVMContext context;
+  auto machine = createTargetMachine();
+  if (!machine)
+    return machine.takeError();
+  auto module = llvm::parseBitcodeFile(llvm::MemoryBufferRef(bitcode, "moe_model"), context);
+  if (!module)
+    return module.takeError();
+  keepLevel(**module, levels, level);
+  optimize(**module, **machine, optimizationLevel);
+  llvm::raw_svector_ostream stream(object);
+  return generateCode(**module, **machine, stream);
+}
+
+llvm::Expected<std::vector<llvm::SmallVector<char, 0>>> Program::emitObjects() const {
+  // Each thread needs a context of its own, and bitcode is the way from one to another.
+  llvm::SmallVector<char, 0> bitcode;
+  llvm::raw_svector_ostream stream(bitcode);
+  llvm::WriteBitcodeToFile(*module, stream);
+  std::vector<llvm::SmallVector<char, 0>> objects(levels.size());
+  std::vector<std::string> messages(levels.size());
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < levels.size(); ++i)
+    threads.emplace_back([&, i] {
+      if (llvm::Error error = emitLevel(stream.str(), levels, levels[i], objects[i]))
+        messages[i] = llvm::toString(std::move(error));
+    });
+  for (std::thread &thread : threads)
+    thread.join();
+  for (const std::string &message : messages)
+    if (!message.empty())
+      return llvm::createStringError(message);
+  return objects;
+}
+
+void Program::print(llvm::raw_ostream &stream) {
+  optimizeOnce();
+  module->print(stream, nullptr);
+}
