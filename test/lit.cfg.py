@@ -52,7 +52,13 @@ config.substitutions += [
     ("%inputs", os.path.join(config.test_source_root, "Inputs")),
     ("%examples", os.path.join(config.moe_source_dir, "examples")),
     ("%moe-tools-dir", config.moe_tools_dir),
+    # Programs with check ops: moe-opt %lower-reference %s | %run, or %lower-fast.
+    ("%lower-reference", "--check-to-runtime --moe-to-tile=reference=true --moe-prepare-pipeline"),
+    ("%lower-fast", "--check-to-runtime --moe-to-tile --moe-prepare-pipeline"),
+    ("%run", "mlir-runner -e main --entry-point-result=void --shared-libs=%moe-check-lib,%moe-runtime-lib"),
 ]
+# Substitutions that use others are replaced first.
+config.recursiveExpansionLimit = 3
 
 
 # ---- features
