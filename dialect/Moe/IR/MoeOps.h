@@ -2,7 +2,8 @@
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Dialect, attributes, interfaces and operations. Semantics are documented in MoeOps.td (rendered as docs/MoeDialect.md).
+// Dialect, attributes, interfaces and operations. Semantics are documented in MoeOps.td (rendered as
+// docs/MoeDialect.md).
 //
 //===----------------------------------------------------------------------===//
 #ifndef DIALECT_MOE_IR_MOEOPS_H

@@ -2,8 +2,9 @@
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// grouped_matmul is tiled over columns: every tile sees all rows and all groups, so a tile is a grouped_matmul again and
-// the split never touches the order of a sum. top_k is tiled over tokens, attention over sequences, queries and heads.
+// grouped_matmul is tiled over columns: every tile sees all rows and all groups, so a tile is a grouped_matmul again
+// and the split never touches the order of a sum. top_k is tiled over tokens, attention over sequences, queries and
+// heads.
 //
 //===----------------------------------------------------------------------===//
 
@@ -119,8 +120,8 @@ FailureOr<TilingResult> GroupedMatmulOp::getTiledImplementation(OpBuilder &b, Ar
   return TilingResult{{tiled}, SmallVector<Value>(tiled->getResults()), slices};
 }
 
-LogicalResult GroupedMatmulOp::getResultTilePosition(OpBuilder &b, unsigned resultNumber, ArrayRef<OpFoldResult> offsets,
-                                                     ArrayRef<OpFoldResult> sizes,
+LogicalResult GroupedMatmulOp::getResultTilePosition(OpBuilder &b, unsigned resultNumber,
+                                                     ArrayRef<OpFoldResult> offsets, ArrayRef<OpFoldResult> sizes,
                                                      SmallVector<OpFoldResult> &resultOffsets,
                                                      SmallVector<OpFoldResult> &resultSizes) {
   resultOffsets = {b.getIndexAttr(0), offsets[0]};
@@ -173,8 +174,9 @@ FailureOr<TilingResult> AttentionOp::getTiledImplementation(OpBuilder &b, ArrayR
   AffineExpr d0, d1;
   bindDims(b.getContext(), d0, d1);
   OpFoldResult past = affine::makeComposedFoldedAffineApply(b, loc, d0 + d1, {OpFoldResult(getPast()), offsets[1]});
-  auto tiled = AttentionOp::create(b, loc, cast<RankedTensorType>(query.getType()).clone(b.getF32Type()), query, keys,
-                                   values, getValueOrCreateConstantIndexOp(b, loc, past), getScaleAttr(), getWindowAttr());
+  auto tiled =
+      AttentionOp::create(b, loc, cast<RankedTensorType>(query.getType()).clone(b.getF32Type()), query, keys, values,
+                          getValueOrCreateConstantIndexOp(b, loc, past), getScaleAttr(), getWindowAttr());
   return TilingResult{{tiled}, {tiled.getResult()}, {query, keys, values}};
 }
 

@@ -13,8 +13,7 @@ using namespace moe;
 using namespace mlir::bufferization;
 
 namespace {
-struct GroupedMatmulInterface
-    : DstBufferizableOpInterfaceExternalModel<GroupedMatmulInterface, GroupedMatmulOp> {
+struct GroupedMatmulInterface : DstBufferizableOpInterfaceExternalModel<GroupedMatmulInterface, GroupedMatmulOp> {
   bool bufferizesToMemoryRead(Operation *op, OpOperand &operand, const AnalysisState &state) const {
     // The output keeps its value in rows of no group.
     return true;
@@ -50,7 +49,6 @@ struct GroupedMatmulInterface
 } // namespace
 
 void moe::registerBufferizableOpInterfaceExternalModels(DialectRegistry &registry) {
-  registry.addExtension(+[](MLIRContext *context, MoeDialect *) {
-    GroupedMatmulOp::attachInterface<GroupedMatmulInterface>(*context);
-  });
+  registry.addExtension(
+      +[](MLIRContext *context, MoeDialect *) { GroupedMatmulOp::attachInterface<GroupedMatmulInterface>(*context); });
 }

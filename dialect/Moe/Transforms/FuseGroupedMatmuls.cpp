@@ -120,9 +120,9 @@ struct FuseEpilogue : OpRewritePattern<linalg::GenericOp> {
     SmallVector<Value> weights;
     for (GroupedMatmulOp product : products)
       llvm::append_range(weights, product.getWeights());
-    auto fused = GroupedMatmulOp::create(rewriter, op.getLoc(), init.getType(), first.getX(), weights,
-                                         first.getOffsets(), first.getChoices(), ValueRange(), ValueRange(), init,
-                                         first.getFanout());
+    auto fused =
+        GroupedMatmulOp::create(rewriter, op.getLoc(), init.getType(), first.getX(), weights, first.getOffsets(),
+                                first.getChoices(), ValueRange(), ValueRange(), init, first.getFanout());
     OpBuilder::InsertionGuard guard(rewriter);
     SmallVector<Location> locations(weights.size(), op.getLoc());
     SmallVector<Type> types(weights.size(), rewriter.getF32Type());

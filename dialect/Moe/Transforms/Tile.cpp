@@ -72,8 +72,7 @@ static SetVector<Operation *> rowProducers(Operation *root) {
             producer.getIteratorTypesArray().front() != utils::IteratorType::parallel)
           continue;
         bool onlyHere = llvm::all_of(producer->getUses(), [&](OpOperand &use) {
-          return chain.contains(use.getOwner()) &&
-                 isIndexedByRows(cast<linalg::LinalgOp>(use.getOwner()), use);
+          return chain.contains(use.getOwner()) && isIndexedByRows(cast<linalg::LinalgOp>(use.getOwner()), use);
         });
         if (onlyHere)
           changed |= chain.insert(producer);

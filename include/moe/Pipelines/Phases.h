@@ -2,7 +2,8 @@
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// A compilation is a row of named phases; docs/Phases.md shows the IR after each. moe-compile runs them one after the other
+// A compilation is a row of named phases; docs/Phases.md shows the IR after each. moe-compile runs them one after the
+// other
 // (`--compile-to=PHASE` stops after one); moe-opt has `--moe-phase-<name>` for one and `--moe-to-<name>` for all from
 // `route` up to one. Both call the functions below.
 //

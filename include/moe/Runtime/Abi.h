@@ -73,7 +73,7 @@ struct MemRefDescriptor {
   static constexpr int maxRank = 8;
   void *allocated;
   void *aligned;
-  int64_t offset;                   // in elements
+  int64_t offset;                       // in elements
   int64_t sizesAndStrides[2 * maxRank]; // sizes[rank], then strides[rank], in elements
 };
 

@@ -12,8 +12,8 @@ using namespace moe;
 using namespace moe::lowering;
 
 namespace {
-/// Scores, softmax and weighted sum over the first past + S cache positions. Loops: b, g (key-value head), r (query heads
-/// that share it), s (query), q (cache position), d.
+/// Scores, softmax and weighted sum over the first past + S cache positions. Loops: b, g (key-value head), r (query
+/// heads that share it), s (query), q (cache position), d.
 struct LowerAttention : OpRewritePattern<AttentionOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(AttentionOp op, PatternRewriter &rewriter) const override {
@@ -94,8 +94,8 @@ struct LowerAttention : OpRewritePattern<AttentionOp> {
                             })
                         .front();
 
-    // out[b, s, g, r, d] += weights[b, g, r, s, q] * values[b, q, g, d]; hidden positions are skipped, not multiplied by 0,
-    // so that nothing a later token holds (infinities, NaN) can reach an earlier one.
+    // out[b, s, g, r, d] += weights[b, g, r, s, q] * values[b, q, g, d]; hidden positions are skipped, not multiplied
+    // by 0, so that nothing a later token holds (infinities, NaN) can reach an earlier one.
     Value out = generic(b, {weights, values}, {filled(b, splitSizes, zero)}, 6,
                         {{0, 1, 2, 3, 4}, {0, 4, 1, 5}, {0, 3, 1, 2, 5}}, {4},
                         [&](ImplicitLocOpBuilder &b, ValueRange s) -> SmallVector<Value> {
@@ -110,4 +110,6 @@ struct LowerAttention : OpRewritePattern<AttentionOp> {
 };
 } // namespace
 
-void moe::populateAttentionToLinalg(RewritePatternSet &patterns) { patterns.add<LowerAttention>(patterns.getContext()); }
+void moe::populateAttentionToLinalg(RewritePatternSet &patterns) {
+  patterns.add<LowerAttention>(patterns.getContext());
+}

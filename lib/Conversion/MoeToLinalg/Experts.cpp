@@ -20,9 +20,8 @@ struct Group {
 } // namespace
 
 /// Runs `body` for each group with at least one row, in order, with loop-carried `values`.
-static SmallVector<Value>
-forGroups(ImplicitLocOpBuilder &b, Value offsets, ValueRange values,
-          function_ref<SmallVector<Value>(ImplicitLocOpBuilder &, Group, ValueRange)> body) {
+static SmallVector<Value> forGroups(ImplicitLocOpBuilder &b, Value offsets, ValueRange values,
+                                    function_ref<SmallVector<Value>(ImplicitLocOpBuilder &, Group, ValueRange)> body) {
   int64_t experts = cast<ShapedType>(offsets.getType()).getDimSize(0) - 1;
   return forLoop(b, indexConstant(b, experts), values,
                  [&](ImplicitLocOpBuilder &b, Value expert, ValueRange carried) -> SmallVector<Value> {
@@ -66,7 +65,8 @@ static Value sliceOfExpert(ImplicitLocOpBuilder &b, Value parameter, Value exper
   SmallVector<OpFoldResult> offsets(sizes.size(), b.getIndexAttr(0)), strides(sizes.size(), b.getIndexAttr(1));
   offsets[0] = expert;
   sizes[0] = b.getIndexAttr(1);
-  return tensor::ExtractSliceOp::create(b, type.clone(type.getShape().drop_front()), parameter, offsets, sizes, strides);
+  return tensor::ExtractSliceOp::create(b, type.clone(type.getShape().drop_front()), parameter, offsets, sizes,
+                                        strides);
 }
 
 //===----------------------------------------------------------------------===//
@@ -146,7 +146,8 @@ struct LowerGroupedMatmul : OpRewritePattern<GroupedMatmulOp> {
     Value x = op.getX();
     if (op.getChoices()) {
       auto type = cast<RankedTensorType>(x.getType());
-      x = DispatchOp::create(b, type.clone({cast<ShapedType>(op.getInit().getType()).getDimSize(0), type.getDimSize(1)}),
+      x = DispatchOp::create(b,
+                             type.clone({cast<ShapedType>(op.getInit().getType()).getDimSize(0), type.getDimSize(1)}),
                              x, op.getChoices(), op.getFanout());
     }
     SmallVector<Value> results = forGroups(
@@ -171,16 +172,15 @@ struct LowerGroupedMatmul : OpRewritePattern<GroupedMatmulOp> {
             maps.push_back({1});
           }
           maps.push_back({0, 1});
-          Value part = generic(b, inputs, {out}, 2, maps, {},
-                               [&](ImplicitLocOpBuilder &b, ValueRange s) -> SmallVector<Value> {
-                                 IRMapping mapping;
-                                 Block &epilogue = op.getEpilogue().front();
-                                 mapping.map(epilogue.getArguments(), s.drop_back());
-                                 for (Operation &inner : epilogue.without_terminator())
-                                   b.clone(inner, mapping);
-                                 return {mapping.lookupOrDefault(epilogue.getTerminator()->getOperand(0))};
-                               })
-                           .front();
+          Value part =
+              generic(b, inputs, {out}, 2, maps, {}, [&](ImplicitLocOpBuilder &b, ValueRange s) -> SmallVector<Value> {
+                IRMapping mapping;
+                Block &epilogue = op.getEpilogue().front();
+                mapping.map(epilogue.getArguments(), s.drop_back());
+                for (Operation &inner : epilogue.without_terminator())
+                  b.clone(inner, mapping);
+                return {mapping.lookupOrDefault(epilogue.getTerminator()->getOperand(0))};
+              }).front();
           return {insertRows(b, part, carried[0], group)};
         });
     replaceWithCasts(rewriter, op, results);
@@ -189,9 +189,7 @@ struct LowerGroupedMatmul : OpRewritePattern<GroupedMatmulOp> {
 };
 } // namespace
 
-void moe::populateExpertsToLinalg(RewritePatternSet &patterns) {
-  patterns.add<LowerExperts>(patterns.getContext());
-}
+void moe::populateExpertsToLinalg(RewritePatternSet &patterns) { patterns.add<LowerExperts>(patterns.getContext()); }
 
 void moe::populateGroupedMatmulToLinalg(RewritePatternSet &patterns) {
   patterns.add<LowerGroupedMatmul>(patterns.getContext());

@@ -73,8 +73,8 @@ struct LowerGaussian : OpRewritePattern<GaussianOp> {
                                                       floatConstant(b, b.getF32Type(), 6.283185307179586));
                   Value isSine = arith::CmpIOp::create(b, arith::CmpIPredicate::ne,
                                                        arith::RemUIOp::create(b, lane, two), indexConstant(b, 0));
-                  Value wave = arith::SelectOp::create(b, isSine, math::SinOp::create(b, angle),
-                                                       math::CosOp::create(b, angle));
+                  Value wave =
+                      arith::SelectOp::create(b, isSine, math::SinOp::create(b, angle), math::CosOp::create(b, angle));
                   return {arith::MulFOp::create(b, radius, wave)};
                 })
             .front();

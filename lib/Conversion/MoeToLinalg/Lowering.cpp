@@ -13,9 +13,8 @@ SmallVector<Value> generic(ImplicitLocOpBuilder &b, ValueRange inputs, ValueRang
                            ArrayRef<SmallVector<unsigned>> maps, ArrayRef<unsigned> reductions, ScalarBody body) {
   SmallVector<AffineMap> indexingMaps;
   for (ArrayRef<unsigned> map : maps)
-    indexingMaps.push_back(
-        AffineMap::get(loops, 0, llvm::map_to_vector(map, [&](unsigned d) { return b.getAffineDimExpr(d); }),
-                       b.getContext()));
+    indexingMaps.push_back(AffineMap::get(
+        loops, 0, llvm::map_to_vector(map, [&](unsigned d) { return b.getAffineDimExpr(d); }), b.getContext()));
   SmallVector<utils::IteratorType> iterators(loops, utils::IteratorType::parallel);
   for (unsigned loop : reductions)
     iterators[loop] = utils::IteratorType::reduction;
@@ -51,7 +50,8 @@ Value floatConstant(ImplicitLocOpBuilder &b, Type type, double value) {
 }
 
 Value negativeInfinity(ImplicitLocOpBuilder &b, FloatType type) {
-  return arith::ConstantOp::create(b, b.getFloatAttr(type, APFloat::getInf(type.getFloatSemantics(), /*Negative=*/true)));
+  return arith::ConstantOp::create(b,
+                                   b.getFloatAttr(type, APFloat::getInf(type.getFloatSemantics(), /*Negative=*/true)));
 }
 
 Value toIndex(ImplicitLocOpBuilder &b, Value i32) { return arith::IndexCastOp::create(b, b.getIndexType(), i32); }

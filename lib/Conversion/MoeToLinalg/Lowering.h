@@ -20,12 +20,12 @@
 
 namespace moe {
 
-void populateRoutingToLinalg(mlir::RewritePatternSet &patterns);   // top_k, drop, plan
-void populateRowsToLinalg(mlir::RewritePatternSet &patterns);      // dispatch, combine
-void populateExpertsToLinalg(mlir::RewritePatternSet &patterns);   // experts
+void populateRoutingToLinalg(mlir::RewritePatternSet &patterns);       // top_k, drop, plan
+void populateRowsToLinalg(mlir::RewritePatternSet &patterns);          // dispatch, combine
+void populateExpertsToLinalg(mlir::RewritePatternSet &patterns);       // experts
 void populateGroupedMatmulToLinalg(mlir::RewritePatternSet &patterns); // grouped_matmul
-void populateGaussianToLinalg(mlir::RewritePatternSet &patterns);  // gaussian
-void populateAttentionToLinalg(mlir::RewritePatternSet &patterns); // attention
+void populateGaussianToLinalg(mlir::RewritePatternSet &patterns);      // gaussian
+void populateAttentionToLinalg(mlir::RewritePatternSet &patterns);     // attention
 
 namespace lowering {
 
@@ -60,8 +60,8 @@ mlir::Value toF32(mlir::ImplicitLocOpBuilder &b, mlir::Value value);
 /// for i = 0 .. count with loop-carried `values`; the body returns the next ones.
 llvm::SmallVector<mlir::Value>
 forLoop(mlir::ImplicitLocOpBuilder &b, mlir::Value count, mlir::ValueRange values,
-        llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::ImplicitLocOpBuilder &, mlir::Value,
-                                                          mlir::ValueRange)> body);
+        llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::ImplicitLocOpBuilder &, mlir::Value, mlir::ValueRange)>
+            body);
 
 /// if `condition` then the body's values else `otherwise`.
 llvm::SmallVector<mlir::Value>

@@ -15,8 +15,8 @@ using namespace moe::lowering;
 // Order of keys
 //===----------------------------------------------------------------------===//
 
-/// True if key `a` is better than key `b`: larger, or a number where `b` is NaN. Equal keys (0 and -0, two NaNs) are not
-/// better than each other: walking in index order keeps the lowest index.
+/// True if key `a` is better than key `b`: larger, or a number where `b` is NaN. Equal keys (0 and -0, two NaNs) are
+/// not better than each other: walking in index order keeps the lowest index.
 static Value isBetter(ImplicitLocOpBuilder &b, Value x, Value y) {
   Value larger = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, x, y);
   Value xIsNumber = arith::CmpFOp::create(b, arith::CmpFPredicate::ORD, x, x);
@@ -136,13 +136,12 @@ struct LowerTopK : OpRewritePattern<TopKOp> {
     SmallVector<Value> chosen =
         forLoop(b, rounds, start, [&](ImplicitLocOpBuilder &b, Value j, ValueRange carried) -> SmallVector<Value> {
           Best best = bestOfRow(b, keys, carried[0]);
-          Value selected =
-              generic(b, {best.index}, {uninitialized(b, {tokens}, valueType)}, 1, {{0}, {0}}, {},
-                      [&](ImplicitLocOpBuilder &b, ValueRange s) -> SmallVector<Value> {
-                        Value token = linalg::IndexOp::create(b, 0);
-                        return {tensor::ExtractOp::create(b, values, ValueRange{token, toIndex(b, s[0])})};
-                      })
-                  .front();
+          Value selected = generic(b, {best.index}, {uninitialized(b, {tokens}, valueType)}, 1, {{0}, {0}}, {},
+                                   [&](ImplicitLocOpBuilder &b, ValueRange s) -> SmallVector<Value> {
+                                     Value token = linalg::IndexOp::create(b, 0);
+                                     return {tensor::ExtractOp::create(b, values, ValueRange{token, toIndex(b, s[0])})};
+                                   })
+                               .front();
           return {markTaken(b, carried[0], best.index), insertColumn(b, selected, carried[1], j),
                   insertColumn(b, best.index, carried[2], j)};
         });
@@ -156,8 +155,8 @@ struct LowerTopK : OpRewritePattern<TopKOp> {
 // drop
 //===----------------------------------------------------------------------===//
 
-/// The choices t * k + j in the order of falling priority [T, k]: choice c comes after as many others as are better than
-/// it, or equal to it and earlier. Returns [T * k] i32.
+/// The choices t * k + j in the order of falling priority [T, k]: choice c comes after as many others as are better
+/// than it, or equal to it and earlier. Returns [T * k] i32.
 static Value orderByPriority(ImplicitLocOpBuilder &b, Value priority, Value choices) {
   Value flat = tensor::CollapseShapeOp::create(b, priority, SmallVector<ReassociationIndices>{{0, 1}});
   OpFoldResult count = tensor::getMixedSize(b, b.getLoc(), flat, 0);
@@ -167,8 +166,9 @@ static Value orderByPriority(ImplicitLocOpBuilder &b, Value priority, Value choi
                          Value better = isBetter(b, other, mine), worse = isBetter(b, mine, other);
                          Value same = arith::XOrIOp::create(b, arith::OrIOp::create(b, better, worse),
                                                             arith::ConstantOp::create(b, b.getBoolAttr(true)));
-                         Value earlier = arith::CmpIOp::create(b, arith::CmpIPredicate::ult,
-                                                               linalg::IndexOp::create(b, 1), linalg::IndexOp::create(b, 0));
+                         Value earlier =
+                             arith::CmpIOp::create(b, arith::CmpIPredicate::ult, linalg::IndexOp::create(b, 1),
+                                                   linalg::IndexOp::create(b, 0));
                          Value before = arith::OrIOp::create(b, better, arith::AndIOp::create(b, same, earlier));
                          return {arith::AddIOp::create(b, s[2], arith::ExtUIOp::create(b, b.getI32Type(), before))};
                        })
@@ -264,50 +264,51 @@ struct LowerPlan : OpRewritePattern<PlanOp> {
                           function_ref<SmallVector<Value>(ImplicitLocOpBuilder &, Value choice, Value t, Value j,
                                                           Value expert, ValueRange carried)>
                               body) {
-      return forLoop(b, numChoices, carried,
-                     [&](ImplicitLocOpBuilder &b, Value choice, ValueRange carried) -> SmallVector<Value> {
-                       Value t = arith::DivUIOp::create(b, choice, k), j = arith::RemUIOp::create(b, choice, k);
-                       Value expert = tensor::ExtractOp::create(b, indices, ValueRange{t, j});
-                       Value valid = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, expert, experts);
-                       return ifThen(b, valid, carried, [&](ImplicitLocOpBuilder &b) {
-                         return body(b, choice, t, j, toIndex(b, expert), carried);
-                       });
-                     });
+      return forLoop(
+          b, numChoices, carried, [&](ImplicitLocOpBuilder &b, Value choice, ValueRange carried) -> SmallVector<Value> {
+            Value t = arith::DivUIOp::create(b, choice, k), j = arith::RemUIOp::create(b, choice, k);
+            Value expert = tensor::ExtractOp::create(b, indices, ValueRange{t, j});
+            Value valid = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, expert, experts);
+            return ifThen(b, valid, carried,
+                          [&](ImplicitLocOpBuilder &b) { return body(b, choice, t, j, toIndex(b, expert), carried); });
+          });
     };
 
-    Value counts = forChoices(filled(b, expertSize, zero),
-                              [&](ImplicitLocOpBuilder &b, Value, Value, Value, Value expert,
-                                  ValueRange counts) -> SmallVector<Value> {
-                                Value count = tensor::ExtractOp::create(b, counts[0], expert);
-                                return {tensor::InsertOp::create(b, arith::AddIOp::create(b, count, one), counts[0], expert)};
-                              })
-                       .front();
+    Value counts =
+        forChoices(
+            filled(b, expertSize, zero),
+            [&](ImplicitLocOpBuilder &b, Value, Value, Value, Value expert, ValueRange counts) -> SmallVector<Value> {
+              Value count = tensor::ExtractOp::create(b, counts[0], expert);
+              return {tensor::InsertOp::create(b, arith::AddIOp::create(b, count, one), counts[0], expert)};
+            })
+            .front();
 
     // offsets[e + 1] = offsets[e] + counts[e]; next[e] is where expert e's next row goes.
     SmallVector<OpFoldResult> offsetSize{b.getIndexAttr(op.getExperts() + 1)};
     Value unset = uninitialized(b, offsetSize, b.getI32Type());
     SmallVector<Value> start{tensor::InsertOp::create(b, zero, unset, indexConstant(b, 0)),
                              uninitialized(b, expertSize, b.getI32Type())};
-    SmallVector<Value> sums = forLoop(
-        b, indexConstant(b, op.getExperts()), start,
-        [&](ImplicitLocOpBuilder &b, Value expert, ValueRange carried) -> SmallVector<Value> {
-          Value begin = tensor::ExtractOp::create(b, carried[0], expert);
-          Value end = arith::AddIOp::create(b, begin, tensor::ExtractOp::create(b, counts, expert));
-          Value next = arith::AddIOp::create(b, expert, indexConstant(b, 1));
-          return {tensor::InsertOp::create(b, end, carried[0], next), tensor::InsertOp::create(b, begin, carried[1], expert)};
-        });
+    SmallVector<Value> sums =
+        forLoop(b, indexConstant(b, op.getExperts()), start,
+                [&](ImplicitLocOpBuilder &b, Value expert, ValueRange carried) -> SmallVector<Value> {
+                  Value begin = tensor::ExtractOp::create(b, carried[0], expert);
+                  Value end = arith::AddIOp::create(b, begin, tensor::ExtractOp::create(b, counts, expert));
+                  Value next = arith::AddIOp::create(b, expert, indexConstant(b, 1));
+                  return {tensor::InsertOp::create(b, end, carried[0], next),
+                          tensor::InsertOp::create(b, begin, carried[1], expert)};
+                });
 
     Value choices = filled(b, OpFoldResult(numChoices), none);
     Value slots = filled(b, tensor::getMixedSizes(b, b.getLoc(), indices), none);
-    SmallVector<Value> placed = forChoices(
-        {choices, slots, sums[1]},
-        [&](ImplicitLocOpBuilder &b, Value choice, Value t, Value j, Value expert,
-            ValueRange carried) -> SmallVector<Value> {
-          Value row = tensor::ExtractOp::create(b, carried[2], expert);
-          return {tensor::InsertOp::create(b, toI32(b, choice), carried[0], toIndex(b, row)),
-                  tensor::InsertOp::create(b, row, carried[1], ValueRange{t, j}),
-                  tensor::InsertOp::create(b, arith::AddIOp::create(b, row, one), carried[2], expert)};
-        });
+    SmallVector<Value> placed =
+        forChoices({choices, slots, sums[1]},
+                   [&](ImplicitLocOpBuilder &b, Value choice, Value t, Value j, Value expert,
+                       ValueRange carried) -> SmallVector<Value> {
+                     Value row = tensor::ExtractOp::create(b, carried[2], expert);
+                     return {tensor::InsertOp::create(b, toI32(b, choice), carried[0], toIndex(b, row)),
+                             tensor::InsertOp::create(b, row, carried[1], ValueRange{t, j}),
+                             tensor::InsertOp::create(b, arith::AddIOp::create(b, row, one), carried[2], expert)};
+                   });
     replaceWithCasts(rewriter, op, {sums[0], placed[0], placed[1]});
     return success();
   }
