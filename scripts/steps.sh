@@ -15,7 +15,7 @@ die() {
 }
 
 # show_log FILE: the end of a log, for a step that failed.
-show_log() { tail -n 60 "$1"; }
+show_log() { tail -n 60 "$1" | cut -c -400; }
 
 # step NAME WHAT COMMAND...: runs the command with its output in logs/NAME.log and prints one line: what, and how long.
 # When it fails, prints the end of the log and leaves. (A function given as the command runs without `set -e`.)
