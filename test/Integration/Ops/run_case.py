@@ -179,6 +179,8 @@ def call(command):
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120)
     except subprocess.TimeoutExpired:
         raise Wrong(f"{command[0].name}: no end after 120 s") from None
+    except OSError as error:
+        raise Wrong(f"{command[0]}: {error.strerror}") from None
     if done.returncode != 0:
         text = (done.stderr.strip() or done.stdout.strip() or "no message")[-1500:]
         raise Wrong(f"{command[0].name} {command[1]}: exit status {done.returncode}: {text}")
