@@ -108,6 +108,44 @@ def ExpandCopies : Pass<"moe-expand-copies"> {
   let dependentDialects = ["::mlir::linalg::LinalgDialect", "::mlir::memref::MemRefDialect"];
 }
 
+def RowReductionsToVectors : Pass<"moe-row-reductions-to-vectors"> {
+  let summary = "lower reductions over the innermost dimension to loops, sums and maxima in 16 lanes";
+  let description = [{
+    Takes linalg ops on memrefs whose only reduction is over the innermost dimension. Where the body combines the old value
+    by arith.addf, maximumf, minimumf, maxnumf or minnumf in f32 with an elementwise function of the inputs (the sums and
+    maxima of norms and softmax), element k goes to lane k mod 16 of a vector<16xf32>, in ascending order; lanes start
+    with the identity of the operation. Then lane i takes lane i + 8, then i + 4, i + 2, i + 1, and at last the initial value of
+    the output is combined with lane 0, in this order. So there is one order of operations for every level, whatever the
+    length, the tiling and the number of rows; a lane without elements changes nothing, and elements that are
+    the identity (hidden positions) change nothing either.
+
+    Chunks of 16 are loaded as vectors. A last chunk that is not full is read by a narrower vector where the length is
+    static, by a masked load where it is not: nothing is read out of bounds.
+
+    Any other body (chains of math.fma above all, whose order is ascending k) is lowered in that order, element by element;
+    the old value travels in a register, and four rows are done side by side. So are reductions of an input that is not contiguous along the row: that is a
+    property of the program, not of its tiling.
+
+    ```mlir
+    linalg.generic {indexing_maps = [(i, k) -> (i, k), (i, k) -> (i)], iterator_types = ["parallel", "reduction"]}
+        ins(%x : memref<?x128xf32>) outs(%y : memref<?xf32>) { ^bb0(%in, %out): ... arith.addf %out, %in ... }
+    // becomes
+    scf.for %i = ... {
+      %initial = memref.load %y[%i]
+      %lanes = scf.for %k = 0 to 128 step 16 iter_args(%sums = dense<-0.0>) -> vector<16xf32> {
+        %v = vector.load %x[%i, %k] : memref<?x128xf32>, vector<16xf32>
+        scf.yield (arith.addf %sums, %v)
+      }
+      %s8 = arith.addf %lanes[0..8], %lanes[8..16]
+      ...
+      memref.store (arith.addf %initial, %s1), %y[%i]
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+}
+
 def ExpandReshapes : Pass<"moe-expand-reshapes"> {
   let summary = "turn memref.expand_shape with several dynamic sizes into a reinterpret_cast";
   let description = [{

@@ -96,11 +96,18 @@ void Vectorizer::clonePerColumn(Operation &op, ArrayRef<Value> used) {
     vectors.map(result, vector::FromElementsOp::create(b, op.getLoc(), vectorType(result.getType()), list));
 }
 
-Value moe::cloneVectorEpilogue(OpBuilder &b, Block &epilogue, ValueRange arguments, int64_t width) {
+Value moe::cloneVectorEpilogue(OpBuilder &b, Block &epilogue, ValueRange arguments, int64_t width,
+                               ArrayRef<std::pair<Value, Value>> known) {
   Vectorizer vectorizer(b, width);
   for (auto [from, to] : llvm::zip_equal(epilogue.getArguments(), arguments))
     vectorizer.map(from, to);
+  llvm::SmallPtrSet<Operation *, 4> done;
+  for (auto [from, to] : known) {
+    vectorizer.map(from, to);
+    done.insert(from.getDefiningOp());
+  }
   for (Operation &op : epilogue.without_terminator())
-    vectorizer.clone(op);
+    if (!done.contains(&op))
+      vectorizer.clone(op);
   return vectorizer.vectorOf(epilogue.getTerminator()->getOperand(0));
 }

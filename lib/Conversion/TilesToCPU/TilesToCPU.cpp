@@ -33,6 +33,7 @@ static void addNarrowFloatEmulation(OpPassManager &pm) {
 void moe::addKernelPasses(OpPassManager &pm) {
   pm.addPass(createGroupedMatmulToLoops());
   pm.addPass(createExpandCopies());
+  pm.addPass(createRowReductionsToVectors());
   pm.addNestedPass<func::FuncOp>(createConvertLinalgToLoopsPass());
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createOutlineParallel());

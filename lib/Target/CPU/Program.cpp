@@ -96,7 +96,14 @@ void moe::cpu::optimize(llvm::Module &module, llvm::TargetMachine &machine, llvm
   llvm::FunctionAnalysisManager functions;
   llvm::CGSCCAnalysisManager callGraph;
   llvm::ModuleAnalysisManager modules;
-  llvm::PassBuilder builder(&machine);
+  // The kernels choose their own blocks and vectors. Unrolling the loops around them, or looking for more vectors in
+  // straight-line code, would double the code and the time it takes to generate it, for nothing.
+  llvm::PipelineTuningOptions tuning;
+  tuning.LoopUnrolling = false;
+  tuning.LoopInterleaving = false;
+  tuning.LoopVectorization = true;
+  tuning.SLPVectorization = false;
+  llvm::PassBuilder builder(&machine, tuning);
   builder.registerModuleAnalyses(modules);
   builder.registerCGSCCAnalyses(callGraph);
   builder.registerFunctionAnalyses(functions);
