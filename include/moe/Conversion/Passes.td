@@ -207,7 +207,8 @@ def OutlineParallel : Pass<"moe-outline-parallel", "::mlir::ModuleOp"> {
     Each outermost scf.forall or scf.parallel without results becomes a private function (context, begin, end) that runs the
     iterations begin .. end, and one call of the runtime's moe_rt_parallel_for. The context is a struct on the caller's stack
     that holds the values the body uses (memrefs as descriptors); constants and memref.get_global are cloned instead.
-    Several dimensions are linearised, the last one fastest. Parallel loops inside become scf.for.
+    Several dimensions are linearised, the last one fastest. Parallel loops inside become scf.for. Of equal functions one
+    is kept.
 
     memref.alloca in a body moves to the entry of the new function, where it must have a static size: an alloca in a loop
     would eat the stack.

@@ -52,6 +52,9 @@ public:
 
   LogicalResult outline(ParallelLoop loop);
 
+  /// Keeps one of several equal bodies.
+  void mergeBodies();
+
 private:
   Value sizeOfDimension(OpBuilder &b, ParallelLoop &loop, size_t dim);
   func::FuncOp declareRuntime();
@@ -65,6 +68,7 @@ private:
   ModuleOp module;
   SymbolTable symbols;
   LLVMTypeConverter types;
+  std::vector<func::ConstantOp> uses; ///< of the bodies, one each
 };
 } // namespace
 
@@ -248,10 +252,28 @@ LogicalResult Outliner::outline(ParallelLoop loop) {
   for (size_t dim = 1; dim < loop.inductionVars.size(); ++dim)
     count = b.createOrFold<arith::MulIOp>(loc, count, sizeOfDimension(b, loop, dim));
   count = arith::IndexCastOp::create(b, loc, b.getI64Type(), count);
-  Value function = func::ConstantOp::create(b, loc, bodyType(), SymbolRefAttr::get(*body));
+  auto function = func::ConstantOp::create(b, loc, bodyType(), SymbolRefAttr::get(*body));
+  uses.push_back(function);
   func::CallOp::create(b, loc, declareRuntime(), ValueRange{function, storage, count});
   loop.op->erase();
   return success();
+}
+
+void Outliner::mergeBodies() {
+  std::vector<func::FuncOp> kept;
+  for (func::ConstantOp use : uses) {
+    auto body = symbols.lookup<func::FuncOp>(use.getValue());
+    auto same = llvm::find_if(kept, [&](func::FuncOp other) {
+      return OperationEquivalence::isRegionEquivalentTo(&other.getBody(), &body.getBody(),
+                                                        OperationEquivalence::IgnoreLocations);
+    });
+    if (same == kept.end()) {
+      kept.push_back(body);
+      continue;
+    }
+    use.setValueAttr(FlatSymbolRefAttr::get(*same));
+    symbols.erase(body);
+  }
 }
 
 namespace {
@@ -271,6 +293,7 @@ struct OutlineParallelPass : moe::impl::OutlineParallelBase<OutlineParallelPass>
     for (ParallelLoop &loop : loops)
       if (failed(outliner.outline(loop)))
         return signalPassFailure();
+    outliner.mergeBodies();
   }
 };
 } // namespace
