@@ -206,7 +206,8 @@ def OutlineParallel : Pass<"moe-outline-parallel", "::mlir::ModuleOp"> {
   let description = [{
     Each outermost scf.forall or scf.parallel without results becomes a private function (context, begin, end) that runs the
     iterations begin .. end, and one call of the runtime's moe_rt_parallel_for. The context is a struct on the caller's stack
-    that holds the values the body uses (memrefs as descriptors); constants and memref.get_global are cloned instead.
+    that holds the values the body uses (of a memref its buffer and the sizes, strides and offset that its type leaves open);
+    constants and memref.get_global are cloned instead.
     Several dimensions are linearised, the last one fastest. Parallel loops inside become scf.for. Of equal functions one
     is kept.
 
@@ -226,7 +227,7 @@ def OutlineParallel : Pass<"moe-outline-parallel", "::mlir::ModuleOp"> {
 
     ```mlir
     func.func @f(%a: memref<?xf32>, %n: index) {
-      %context = llvm.alloca %one x !llvm.struct<(struct<(ptr, ptr, i64, array<1 x i64>, array<1 x i64>)>)> : (i64) -> !llvm.ptr
+      %context = llvm.alloca %one x !llvm.struct<(struct<(ptr, ptr, i64)>, i64)> : (i64) -> !llvm.ptr
       ...
       %body = func.constant @f.parallel.0 : (!llvm.ptr, i64, i64) -> ()
       call @moe_rt_parallel_for(%body, %context, %count)

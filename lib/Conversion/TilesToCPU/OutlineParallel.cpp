@@ -46,6 +46,17 @@ struct ParallelLoop {
   Block &body() { return op->getRegion(0).front(); }
 };
 
+/// A value that a body uses, and what of it travels in the context: of a memref the buffer and what its type leaves
+/// open.
+struct Capture {
+  Value value;
+  SmallVector<Value> parts;
+
+  static Capture make(OpBuilder &b, Value value);
+  /// Puts the value together again from `loaded`, one for each part.
+  Value rebuild(OpBuilder &b, ArrayRef<Value> loaded) const;
+};
+
 class Outliner {
 public:
   explicit Outliner(ModuleOp module) : module(module), symbols(module), types(module.getContext()) {}
@@ -62,7 +73,7 @@ private:
     OpBuilder b(module.getContext());
     return b.getFunctionType({LLVM::LLVMPointerType::get(b.getContext()), b.getI64Type(), b.getI64Type()}, {});
   }
-  FailureOr<func::FuncOp> makeBody(ParallelLoop &loop, ValueRange captured, ArrayRef<Operation *> constants,
+  FailureOr<func::FuncOp> makeBody(ParallelLoop &loop, ArrayRef<Capture> captured, ArrayRef<Operation *> constants,
                                    LLVM::LLVMStructType contextType);
 
   ModuleOp module;
@@ -71,6 +82,52 @@ private:
   std::vector<func::ConstantOp> uses; ///< of the bodies, one each
 };
 } // namespace
+
+/// The strides and offset of a memref with at least one dimension; none for other values.
+static std::optional<std::pair<SmallVector<int64_t>, int64_t>> layoutOf(Value value) {
+  auto type = dyn_cast<MemRefType>(value.getType());
+  SmallVector<int64_t> strides;
+  int64_t offset;
+  if (!type || type.getRank() == 0 || failed(type.getStridesAndOffset(strides, offset)))
+    return std::nullopt;
+  return std::make_pair(strides, offset);
+}
+
+Capture Capture::make(OpBuilder &b, Value value) {
+  auto layout = layoutOf(value);
+  if (!layout)
+    return {value, {value}};
+  auto metadata = memref::ExtractStridedMetadataOp::create(b, value.getLoc(), value);
+  Capture capture{value, {metadata.getBaseBuffer()}};
+  if (ShapedType::isDynamic(layout->second))
+    capture.parts.push_back(metadata.getOffset());
+  for (auto [size, known] : llvm::zip(metadata.getSizes(), cast<MemRefType>(value.getType()).getShape()))
+    if (ShapedType::isDynamic(known))
+      capture.parts.push_back(size);
+  for (auto [stride, known] : llvm::zip(metadata.getStrides(), layout->first))
+    if (ShapedType::isDynamic(known))
+      capture.parts.push_back(stride);
+  return capture;
+}
+
+Value Capture::rebuild(OpBuilder &b, ArrayRef<Value> loaded) const {
+  auto layout = layoutOf(value);
+  if (!layout)
+    return loaded.front();
+  ArrayRef<Value> open = loaded.drop_front();
+  auto take = [&](int64_t known) -> OpFoldResult {
+    if (!ShapedType::isDynamic(known))
+      return b.getIndexAttr(known);
+    Value next = open.front();
+    open = open.drop_front();
+    return next;
+  };
+  OpFoldResult offset = take(layout->second);
+  auto type = cast<MemRefType>(value.getType());
+  SmallVector<OpFoldResult> sizes = llvm::map_to_vector(type.getShape(), take);
+  SmallVector<OpFoldResult> strides = llvm::map_to_vector(layout->first, take);
+  return memref::ReinterpretCastOp::create(b, value.getLoc(), type, loaded.front(), offset, sizes, strides);
+}
 
 /// Number of iterations of one dimension; constant where the bounds are.
 Value Outliner::sizeOfDimension(OpBuilder &b, ParallelLoop &loop, size_t dim) {
@@ -113,8 +170,8 @@ static void makeSequential(ParallelLoop loop) {
   loop.op->erase();
 }
 
-FailureOr<func::FuncOp> Outliner::makeBody(ParallelLoop &loop, ValueRange captured, ArrayRef<Operation *> constants,
-                                           LLVM::LLVMStructType contextType) {
+FailureOr<func::FuncOp> Outliner::makeBody(ParallelLoop &loop, ArrayRef<Capture> captured,
+                                           ArrayRef<Operation *> constants, LLVM::LLVMStructType contextType) {
   Location loc = loop.op->getLoc();
   auto parent = loop.op->getParentOfType<func::FuncOp>();
   std::string name;
@@ -131,14 +188,19 @@ FailureOr<func::FuncOp> Outliner::makeBody(ParallelLoop &loop, ValueRange captur
   for (Operation *constant : constants)
     b.clone(*constant, mapping);
   auto pointer = LLVM::LLVMPointerType::get(b.getContext());
-  for (auto [number, value] : llvm::enumerate(captured)) {
-    Type fieldType = contextType.getBody()[number];
-    Value address = LLVM::GEPOp::create(b, loc, pointer, contextType, entry->getArgument(0),
-                                        ArrayRef<LLVM::GEPArg>{0, static_cast<int32_t>(number)});
-    Value field = LLVM::LoadOp::create(b, loc, fieldType, address);
-    if (fieldType != value.getType())
-      field = UnrealizedConversionCastOp::create(b, loc, value.getType(), field).getResult(0);
-    mapping.map(value, field);
+  int32_t number = 0;
+  for (const Capture &capture : captured) {
+    SmallVector<Value> loaded;
+    for (Value part : capture.parts) {
+      Type fieldType = contextType.getBody()[number];
+      Value address =
+          LLVM::GEPOp::create(b, loc, pointer, contextType, entry->getArgument(0), ArrayRef<LLVM::GEPArg>{0, number++});
+      Value field = LLVM::LoadOp::create(b, loc, fieldType, address);
+      if (fieldType != part.getType())
+        field = UnrealizedConversionCastOp::create(b, loc, part.getType(), field).getResult(0);
+      loaded.push_back(field);
+    }
+    mapping.map(capture.value, capture.rebuild(b, loaded));
   }
 
   // Bounds are among the captured values.
@@ -214,19 +276,23 @@ LogicalResult Outliner::outline(ParallelLoop loop) {
 
   llvm::SetVector<Value> used(loop.op->operand_begin(), loop.op->operand_end());
   getUsedValuesDefinedAbove(loop.op->getRegions(), used);
-  SmallVector<Value> captured;
+  SmallVector<Capture> captured;
+  SmallVector<Value> parts;
   SmallVector<Operation *> constants;
   SmallVector<Type> fields;
+  OpBuilder b(loop.op);
   for (Value value : used) {
     if (Operation *op = value.getDefiningOp(); isRematerialised(op)) {
       constants.push_back(op);
       continue;
     }
-    Type type = types.convertType(value.getType());
-    if (!type)
+    if (!types.convertType(value.getType()))
       return loop.op->emitOpError("expected values with an LLVM type in a parallel loop but got ") << value.getType();
-    captured.push_back(value);
-    fields.push_back(type);
+    captured.push_back(Capture::make(b, value));
+    for (Value part : captured.back().parts) {
+      parts.push_back(part);
+      fields.push_back(types.convertType(part.getType()));
+    }
   }
   MLIRContext *context = module.getContext();
   auto contextType = LLVM::LLVMStructType::getLiteral(context, fields);
@@ -236,11 +302,11 @@ LogicalResult Outliner::outline(ParallelLoop loop) {
 
   Location loc = loop.op->getLoc();
   auto pointer = LLVM::LLVMPointerType::get(context);
-  OpBuilder b = OpBuilder::atBlockBegin(&parent.getBody().front());
+  b.setInsertionPointToStart(&parent.getBody().front());
   Value one = LLVM::ConstantOp::create(b, loc, b.getI64Type(), b.getI64IntegerAttr(1));
   Value storage = LLVM::AllocaOp::create(b, loc, pointer, contextType, one);
   b.setInsertionPoint(loop.op);
-  for (auto [number, value] : llvm::enumerate(captured)) {
+  for (auto [number, value] : llvm::enumerate(parts)) {
     Value field = value;
     if (fields[number] != value.getType())
       field = UnrealizedConversionCastOp::create(b, loc, fields[number], value).getResult(0);

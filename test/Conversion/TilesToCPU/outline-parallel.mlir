@@ -6,7 +6,7 @@
 // CHECK-LABEL: func.func @f(
 // CHECK-SAME: %[[A:.*]]: memref<?x4xf32>, %[[N:.*]]: index
 // CHECK: %[[BODY:.*]] = constant @f.parallel.0 : (!llvm.ptr, i64, i64) -> ()
-// CHECK: %[[CONTEXT:.*]] = llvm.alloca %{{.*}} x !llvm.struct<(i64, struct<(ptr, ptr, i64, array<2 x i64>, array<2 x i64>)>)>
+// CHECK: %[[CONTEXT:.*]] = llvm.alloca %{{.*}} x !llvm.struct<(i64, struct<(ptr, ptr, i64)>, i64)>
 // CHECK: %[[FIELD:.*]] = llvm.getelementptr %[[CONTEXT]][0, 1]
 // CHECK: llvm.store %{{.*}}, %[[FIELD]]
 // CHECK: call @moe_rt_parallel_for(%[[BODY]], %[[CONTEXT]], %{{.*}})
@@ -17,6 +17,7 @@
 // CHECK: memref.alloca() : memref<8xf32>
 // CHECK: %[[FIELD:.*]] = llvm.getelementptr %[[C]][0, 1]
 // CHECK: llvm.load %[[FIELD]]
+// CHECK: memref.reinterpret_cast %{{.*}} to offset: [0], sizes: [%{{.*}}, 4], strides: [4, 1]
 // CHECK: scf.for %[[I:.*]] =
 // CHECK: %[[COLUMN:.*]] = arith.remui %[[I]], %c4
 // CHECK: %[[ROW:.*]] = arith.divui %[[I]], %c4
@@ -56,6 +57,26 @@ func.func @two(%a: memref<?xf32>, %n: index) {
   }
   scf.forall (%i) in (%n) {
     memref.store %cst, %a[%i] : memref<?xf32>
+  }
+  return
+}
+
+// -----
+
+// Equal bodies: one is kept, both calls use it.
+
+// CHECK-LABEL: func.func @equal(
+// CHECK: %[[BODY:.*]] = constant @equal.parallel.0
+// CHECK-COUNT-2: call @moe_rt_parallel_for(%[[BODY]],
+// CHECK-LABEL: func.func private @equal.parallel.0(
+// CHECK-NOT: func.func
+func.func @equal(%a: memref<8xf32>, %b: memref<8xf32>) {
+  %cst = arith.constant 1.0 : f32
+  scf.forall (%i) in (8) {
+    memref.store %cst, %a[%i] : memref<8xf32>
+  }
+  scf.forall (%i) in (8) {
+    memref.store %cst, %b[%i] : memref<8xf32>
   }
   return
 }
