@@ -18,41 +18,23 @@ NAME is an attribute of the case (nested: groups_count), a tensor of its inputs,
 NAME holds for an input, and for an attribute that is neither null nor false.
 """
 import argparse
-import array
 import json
 import math
 import pathlib
 import re
-import struct
 import subprocess
 import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from tensors import read_tensors
+
 PLACEHOLDER = re.compile(r"@([A-Za-z0-9_+*/-]+)@")
-CODES = {"F32": "f", "I32": "i"}
 
 
 class Wrong(Exception):
     """A case cannot be run or gives something else; the text says what."""
-
-
-# ---- safetensors
-def read_tensors(path):
-    """{name: (shape, flat array)} of a safetensors file with F32 and I32 tensors."""
-    raw = path.read_bytes()
-    size = struct.unpack("<Q", raw[:8])[0]
-    tensors = {}
-    for name, info in json.loads(raw[8 : 8 + size]).items():
-        if name == "__metadata__":
-            continue
-        if info["dtype"] not in CODES:
-            raise Wrong(f"{path.name}: {name} has the type {info['dtype']}, expected one of {', '.join(CODES)}")
-        begin, end = info["data_offsets"]
-        values = array.array(CODES[info["dtype"]])
-        values.frombytes(raw[8 + size + begin : 8 + size + end])
-        tensors[name] = (info["shape"], values)
-    return tensors
 
 
 # ---- templates

@@ -3,8 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Queries and keys are normalised per head; layers without experts may lie in between; combine weights are renormalised
-// if norm_topk_prob says so. The sliding window has a switch of its own and leaves out the first max_window_layers
-// layers.
+// if norm_topk_prob says so. The sliding window has a switch of its own and holds for all layers: max_window_layers is
+// in the config, but transformers does not read it in this family (see the golden qwen3_moe_window).
 //
 //===----------------------------------------------------------------------===//
 #include "Families.h"
@@ -18,16 +18,13 @@ public:
   int64_t sparseStep = 1;
   std::vector<int64_t> denseLayers;
   std::optional<int64_t> slidingWindow;
-  int64_t firstWindowLayer = 0;
 
   bool isMoeLayer(int64_t layer) const override {
     return (layer + 1) % sparseStep == 0 && !llvm::is_contained(denseLayers, layer);
   }
 
 protected:
-  std::optional<int64_t> window(int64_t layer) const override {
-    return layer >= firstWindowLayer ? slidingWindow : std::nullopt;
-  }
+  std::optional<int64_t> window(int64_t) const override { return slidingWindow; }
 };
 
 } // namespace
@@ -47,9 +44,7 @@ std::unique_ptr<Decoder> moe::frontend::readQwen3Moe(Config &config) {
   for (int64_t layer = 0; layer < c.layers && c.denseWidth == 0; ++layer)
     if (!model->isMoeLayer(layer))
       c.denseWidth = config.size("intermediate_size");
-  if (config.flag("use_sliding_window", false) && config.has("sliding_window")) {
+  if (config.flag("use_sliding_window", false) && config.has("sliding_window"))
     model->slidingWindow = config.size("sliding_window");
-    model->firstWindowLayer = config.integer("max_window_layers", 0, Config::maxSize, 0);
-  }
   return model;
 }

@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+"""Compiles models and compares what the executables say with expected values.
+
+    check_model.py golden FOLDER... [options]       MoE blocks, logits and greedy text of golden folders
+    check_model.py sample MODEL EVAL [options]      perplexities, expert counts, logits and texts of the sample model
+    check_model.py same-bits MODEL TEXT [options]   threads, batches and chunks do not change a bit
+    check_model.py levels FOLDER [options]          every instruction-set level of this machine agrees
+
+Options: --tools DIR (with moe-compile), --work DIR, --flag=F (for moe-compile, repeatable).
+What the folders hold is described in test/Inputs/goldens/README.md and in the sample model's card. Exit status 1 if anything
+differs.
+"""
+import argparse
+import array
+import json
+import math
+import pathlib
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from tensors import read_tensors, write_tensors
+
+# A float32 implementation is off by 2e-5 at most; these are the promises of the goldens' makers.
+LOGITS, BLOCK = 1e-4, 1e-5
+
+
+class Wrong(Exception):
+    """Something differs; the text says what."""
+
+
+def expect(condition, text):
+    if not condition:
+        raise Wrong(text)
+
+
+class Models:
+    """Compiles and runs; everything lies in the folder `work`."""
+
+    def __init__(self, tools, work, flags):
+        self.compiler, self.work, self.flags = pathlib.Path(tools) / "moe-compile", pathlib.Path(work), flags
+        self.work.mkdir(parents=True, exist_ok=True)
+
+    def call(self, *command):
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+        expect(done.returncode == 0, f"{' '.join(map(str, command))}: status {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
+
+    def compile(self, model, *flags):
+        program = self.work / (pathlib.Path(model).name + "".join(flags).replace("=", "").replace("/", ""))
+        self.call(self.compiler, model, "-o", program, *flags, *self.flags)
+        return program
+
+    def run(self, program, tensors, *options):
+        write_tensors(self.work / "in.safetensors", tensors)
+        self.call(program, "run", "--input", self.work / "in.safetensors", "--output", self.work / "out.safetensors", *options)
+        return read_tensors(self.work / "out.safetensors")
+
+    def generate(self, program, prompt, count, *options):
+        ids = ",".join(map(str, prompt))
+        said = self.call(program, "generate", "--prompt-ids", ids, "--max-new-tokens", count, "--ignore-eos", "--json", *options)
+        return json.loads(said)["generated_ids"]
+
+
+def largest_error(got, want):
+    """Largest |got - want|; infinite if the lengths differ or a value is not a number."""
+    if len(got) != len(want) or any(g != g for g in got):
+        return math.inf
+    return max((abs(g - w) for g, w in zip(got, want)), default=0.0)
+
+
+def relative_error(got, want):
+    return largest_error(got, want) / max((abs(w) for w in want), default=1.0)
+
+
+def check_block(models, program, layer, want):
+    """One MoE block: the same experts, their weights, the output."""
+    got = models.run(program, {"hidden": want[f"moe.{layer}.input"]}, "--entry", f"moe.{layer}")
+    (tokens, k), index = want[f"moe.{layer}.topk_index"]
+    weight = want[f"moe.{layer}.topk_weight"][1]
+    expect(got["topk_index"][0] == [tokens, k], f"moe.{layer}: topk_index of shape {got['topk_index'][0]}")
+    for token in range(tokens):
+        row = slice(token * k, token * k + k)
+        wanted = dict(zip(index[row], weight[row]))
+        chosen = dict(zip(got["topk_index"][1][row], got["topk_weight"][1][row]))
+        expect(set(chosen) == set(wanted), f"moe.{layer}: token {token}: experts {sorted(chosen)}, expected {sorted(wanted)}")
+        error = relative_error([chosen[e] for e in wanted], list(wanted.values()))
+        expect(error <= BLOCK, f"moe.{layer}: token {token}: weights off by {error:.1e}")
+    for name, key in (("hidden", "output"), ("router_logits", "router_logits")):
+        error = relative_error(got[name][1], want[f"moe.{layer}.{key}"][1])
+        expect(error <= BLOCK, f"moe.{layer}: {name} off by {error:.1e} of the largest value")
+
+
+def check_golden(models, folder):
+    want = read_tensors(folder / "expected.safetensors")
+    layers = sorted({int(name.split(".")[1]) for name in want if name.startswith("moe.")})
+    if layers:
+        program = models.compile(folder, "--numerics=f32", "--layers=" + ",".join(map(str, layers)))
+        for layer in layers:
+            check_block(models, program, layer, want)
+    program = models.compile(folder, "--numerics=f32")
+    error = largest_error(models.run(program, {"input_ids": want["input_ids"]})["logits"][1], want["logits"][1])
+    expect(error <= LOGITS, f"logits off by {error:.1e}")
+    done = f"blocks {layers}, logits within {error:.1e}"
+    if "generated_ids" in want:
+        text = list(want["generated_ids"][1])
+        got = models.generate(program, want["prompt_ids"][1], len(text))
+        expect(got == text, f"greedy text {got}, expected {text}")
+        done += f", {len(text)} tokens of greedy text"
+    return done
+
+
+def check_sample(models, model, place):
+    expected = json.loads((place / "expected.json").read_text())
+    exact, default = models.compile(model, "--numerics=f32"), models.compile(model)
+    for name, want in expected["domains"].items():
+        command = ("score", place / f"{name}.txt", "--window", 256, "--json")
+        got = json.loads(models.call(exact, *command))["files"][0]
+        expect(got["tokens"] == want["scored_tokens"], f"{name}: {got['tokens']} tokens, expected {want['scored_tokens']}")
+        error = abs(got["nll"] / want["mean_nll"] - 1)
+        expect(error <= 1e-4, f"{name}: mean NLL {got['nll']}, expected {want['mean_nll']}")
+        # A choice with a tiny gap between two experts may fall otherwise: then up to four counts of a layer move.
+        moved = sum(abs(g - w) for got_layer, layer in zip(got["expert_counts"], want["expert_counts"])
+                    for g, w in zip(got_layer, layer))
+        close = want["router_gaps_below_1e-4"]
+        expect(moved <= 4 * close, f"{name}: counts differ by {moved}, with {close} choices that close")
+        plain = json.loads(models.call(default, *command))["files"][0]
+        off = abs(plain["perplexity"] / want["perplexity"] - 1)
+        expect(off <= 5e-3, f"{name}: perplexity {plain['perplexity']} in the storage type, expected {want['perplexity']}")
+        print(f"{name}: NLL within {error:.1e}, counts moved {moved}, storage type's perplexity within {off:.1e}")
+    want = read_tensors(place / "logits.safetensors")
+    error = largest_error(models.run(exact, {"input_ids": want["input_ids"]})["logits"][1], want["logits"][1])
+    expect(error <= 2e-4, f"logits off by {error:.1e}")
+    for want in expected["generations"]:
+        got = models.generate(exact, want["prompt_ids"], len(want["generated_ids"]))
+        expect(got == want["generated_ids"], f"another text after {want['prompt']!r}")
+    return f"logits within {error:.1e}, {len(expected['generations'])} texts equal"
+
+
+def check_same_bits(models, model, text):
+    program = models.compile(model)
+    row = [(11 * i * i + 5 * i) % 97 for i in range(75)]
+    other = row[::-1]
+
+    def logits(rows, threads):
+        ids = array.array("q", sum(rows, []))
+        shape, values = models.run(program, {"input_ids": ([len(rows), len(row)], ids)}, "--threads", threads)["logits"]
+        each, at = len(row) * shape[-1], rows.index(row)
+        return values[at * each : (at + 1) * each].tobytes()
+
+    seen = {logits(rows, threads) for rows in ([row], [row, other], [other, other, row]) for threads in (1, 2, 3)}
+    expect(len(seen) == 1, f"{len(seen)} different logits over batches and threads")
+    scores = {json.dumps(json.loads(models.call(program, "score", text, "--json", *more))["files"][0]["nll"])
+              for more in ((), ("--chunk", 1, "--threads", 2), ("--chunk", 7), ("--chunk", 100, "--threads", 1))}
+    expect(len(scores) == 1, f"different scores over chunks: {sorted(scores)}")
+    texts = {tuple(models.generate(program, row[:5], 40, "--threads", threads)) for threads in (1, 2)}
+    expect(len(texts) == 1, "different texts over threads")
+    return "the same bits for all batches, threads and chunks"
+
+
+def check_levels(models, folder):
+    want = read_tensors(folder / "expected.safetensors")
+    program = models.compile(folder, "--numerics=f32")
+    levels = json.loads(models.call(program, "info", "--json"))["isa_available"]
+    results = {}
+    for level in levels:
+        got = models.run(program, {"input_ids": want["input_ids"]}, "--isa", level)["logits"][1]
+        error = largest_error(got, want["logits"][1])
+        expect(error <= LOGITS, f"{level}: logits off by {error:.1e}")
+        results[level] = got.tobytes()
+    # Chains of fused multiply-adds have one value on every level that has the instruction.
+    fused = {results[level] for level in levels if level != "x86-64"}
+    expect(len(fused) <= 1, "levels with fused multiply-add differ in bits")
+    return f"levels {', '.join(levels)}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["golden", "sample", "same-bits", "levels"])
+    parser.add_argument("paths", nargs="+", type=pathlib.Path)
+    parser.add_argument("--tools", required=True)
+    parser.add_argument("--work", required=True)
+    parser.add_argument("--flag", action="append", default=[])
+    options = parser.parse_args()
+    models = Models(options.tools, options.work, options.flag)
+    checks = {
+        "golden": [(check_golden, (folder,)) for folder in options.paths],
+        "sample": [(check_sample, tuple(options.paths))],
+        "same-bits": [(check_same_bits, tuple(options.paths))],
+        "levels": [(check_levels, (folder,)) for folder in options.paths],
+    }[options.what]
+    bad = 0
+    for check, arguments in checks:
+        name = arguments[0].name
+        try:
+            print(f"{name}: {check(models, *arguments)}")
+        except Wrong as why:
+            bad += 1
+            print(f"{name}: WRONG: {why}")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
