@@ -41,9 +41,8 @@ llvm::Expected<std::unique_ptr<llvm::TargetMachine>> moe::cpu::createTargetMachi
   const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
   if (!target)
     return llvm::createStringError(error);
-  std::unique_ptr<llvm::TargetMachine> machine(target->createTargetMachine(triple, "x86-64", "", exactFloats(),
-                                                                           llvm::Reloc::PIC_, llvm::CodeModel::Small,
-                                                                           llvm::CodeGenOptLevel::Default));
+  std::unique_ptr<llvm::TargetMachine> machine(target->createTargetMachine(
+      triple, "x86-64", "", exactFloats(), llvm::Reloc::PIC_, llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
   if (!machine)
     return llvm::createStringError("no code generator for " + triple.str());
   return machine;
