@@ -2,13 +2,28 @@
 
 Each ```console block holds lines `$ command`, each with the output it shows below it. All commands run in FOLDER, which
 looks like the repository after scripts/demo (examples/ and build/ are links), one after the other. Shown output has to be
-what the command prints on standard output; `...` stands for any text within a line, or, alone, for any lines. A block
+what the command prints on standard output; `...` stands for any text within a line, or, alone, for any lines;
+a number with a decimal point may differ by 0.1 % or by one in its last digit (another order of sums). A block
 behind `<!-- from PATH -->` has to be found in that file, word for word.
 """
 import os
 import re
 import subprocess
 import sys
+
+NUMBER = re.compile(r"(?<![\w.])\d+\.\d+(?![\w.])")
+
+
+def line_pattern(line):
+    """A shown line as a regular expression, with a group for each number."""
+    words = re.split(f"(\\.\\.\\.|{NUMBER.pattern})", line)
+    return "".join(".*" if word == "..." else r"(\d+\.\d+)" if NUMBER.fullmatch(word) else re.escape(word) for word in words)
+
+
+def close(printed, shown):
+    digit = 10.0 ** -len(shown.partition(".")[2])
+    return abs(float(printed) - float(shown)) <= max(1e-3 * float(shown), 1.01 * digit)
+
 
 path, source, build, folder = sys.argv[1:]
 os.makedirs(folder)
@@ -29,10 +44,10 @@ for block in blocks:
         done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=folder, capture_output=True, text=True)
         if done.returncode:
             sys.exit(f"{command}\nended with status {done.returncode}: {done.stderr}")
-        pattern = "".join(r"(?:.*\n)*?" if line.strip() == "..." else ".*".join(re.escape(text) for text in line.split("...")) + r"\n"
-                          for line in shown.splitlines())
+        pattern = "".join(r"(?:.*\n)*?" if line.strip() == "..." else line_pattern(line) + r"\n" for line in shown.splitlines())
         printed = "".join(line.rstrip() + "\n" for line in done.stdout.splitlines())
-        if not re.fullmatch(pattern, printed):
+        match = re.fullmatch(pattern, printed)
+        if not match or not all(map(close, match.groups(), NUMBER.findall(shown))):
             sys.exit(f"{command}\nprinted\n{printed}but the file shows\n{shown}")
         count += 1
 print(f"{count} commands did what {os.path.basename(path)} says")
