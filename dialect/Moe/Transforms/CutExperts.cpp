@@ -55,7 +55,7 @@ LogicalResult ExpertsCutter::checkOp(Operation &inner) {
   if (isa<arith::ConstantOp, tensor::EmptyOp, linalg::FillOp>(inner))
     return success();
   if (auto dim = dyn_cast<tensor::DimOp>(inner)) {
-    if (isLocal(dim.getSource()) && dim.getConstantIndex() == 0)
+    if (isLocal(dim.getSource()) && !isParameter(dim.getSource()) && dim.getConstantIndex() == 0)
       return success();
     return refuse(&inner, "a size other than the number of rows");
   }

@@ -16,7 +16,7 @@ def MoeCutExperts : Pass<"moe-cut-experts"> {
   let description = [{
     Where an expert's network consists of products with its parameters and of row-wise elementwise ops, the loop over
     experts is not needed: products become `moe.grouped_matmul` on all rows, elementwise ops run on all rows at once. Rows
-    in no group hold unspecified values in between and zeros in the result. What cannot be cut (a region that routes
+    in no group are zero in every product, so also in the result. What cannot be cut (a region that routes
     again, parameters used other than as weights) stays a `moe.experts`, with a remark that says why.
 
     ```mlir

@@ -13,18 +13,12 @@
 using namespace mlir;
 using namespace moe;
 
-Value moe::filledWith(Value value) {
+bool moe::isZeroFilled(Value value) {
   while (auto cast = value.getDefiningOp<tensor::CastOp>())
     value = cast.getSource();
   if (auto fill = value.getDefiningOp<linalg::FillOp>())
-    return fill.getInputs().front();
-  return {};
-}
-
-bool moe::isZeroFilled(Value value) {
-  Value fill = filledWith(value);
-  return matchPattern(fill ? fill : value, m_PosZeroFloat()) ||
-         (fill && matchPattern(fill, m_AnyZeroFloat()) && !matchPattern(fill, m_NegZeroFloat()));
+    value = fill.getInputs().front();
+  return matchPattern(value, m_PosZeroFloat());
 }
 
 /// `scalar` is block argument `number`, or that widened to f32.
@@ -79,8 +73,15 @@ bool moe::isRowwise(linalg::GenericOp op) {
       if (expr.isFunctionOfDim(0) != (dim == 0 && map.isFunctionOfDim(0)))
         return false;
   }
-  // Row numbers are not the group's after cutting; values from elsewhere may be indexed by them.
-  return op.getBody()->getOps<linalg::IndexOp>().empty() && op.getBody()->getOps<tensor::ExtractOp>().empty();
+  // The body must not know where its row is, nor how many there are: both are others after cutting. A tensor from
+  // elsewhere (however deep in the body it is read) is not indexed by rows that we see.
+  WalkResult walked = op.getBody()->walk([](Operation *inner) {
+    bool knowsRows = llvm::any_of(inner->getOperands(), [](Value operand) {
+      return isa<ShapedType>(operand.getType()) || operand.getDefiningOp<tensor::DimOp>();
+    });
+    return isa<linalg::IndexOp>(inner) || knowsRows ? WalkResult::interrupt() : WalkResult::advance();
+  });
+  return !walked.wasInterrupted();
 }
 
 GroupedMatmulOp moe::buildGroupedMatmul(OpBuilder &b, Location loc, Value x, Value weight, Value offsets, Value init) {

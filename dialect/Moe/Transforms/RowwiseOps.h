@@ -20,11 +20,9 @@ struct TransposedProduct {
 mlir::FailureOr<TransposedProduct> matchTransposedProduct(mlir::linalg::LinalgOp op, std::string &why);
 
 /// True if `op` is an elementwise linalg.generic on rows: every loop is parallel, results are indexed by the loops as
-/// they are, and an operand's row depends on loop 0 only.
+/// they are, and an operand's row depends on loop 0 only, and the body sees scalars only, neither
+/// loop numbers nor the number of rows.
 bool isRowwise(mlir::linalg::GenericOp op);
-
-/// A scalar constant or block argument zero fill: the value written by `linalg.fill` into `value`, or null.
-mlir::Value filledWith(mlir::Value value);
 
 /// True if every element of `value` is known to be +0.
 bool isZeroFilled(mlir::Value value);

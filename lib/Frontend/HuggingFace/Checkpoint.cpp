@@ -12,7 +12,7 @@ using namespace moe::frontend;
 using llvm::StringRef;
 using llvm::Twine;
 
-static std::string inFolder(StringRef folder, StringRef file) {
+std::string moe::frontend::inFolder(StringRef folder, StringRef file) {
   llvm::SmallString<128> path(folder);
   llvm::sys::path::append(path, file);
   return path.str().str();

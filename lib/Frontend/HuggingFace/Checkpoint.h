@@ -9,6 +9,9 @@
 
 namespace moe::frontend {
 
+/// The path of `file` in `folder`.
+std::string inFolder(llvm::StringRef folder, llvm::StringRef file);
+
 /// model.safetensors, or the shards that model.safetensors.index.json names. Files are memory mapped and validated; a
 /// shard is opened when one of its tensors is asked for. Tensors that no model asks for are ignored.
 class Checkpoint : public ParameterCatalog {

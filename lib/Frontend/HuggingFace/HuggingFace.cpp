@@ -19,12 +19,6 @@ using namespace moe::frontend;
 using llvm::StringRef;
 using llvm::Twine;
 
-static std::string inFolder(StringRef folder, StringRef file) {
-  llvm::SmallString<128> path(folder);
-  llvm::sys::path::append(path, file);
-  return path.str().str();
-}
-
 std::vector<StringRef> moe::knownHuggingFaceFamilies() {
   std::vector<StringRef> names;
   for (const Family &family : families())

@@ -95,3 +95,64 @@ func.func @not_a_product(%x: tensor<?x8xf32>, %o: tensor<5xi32>) -> tensor<?x8xf
   }
   return %y : tensor<?x8xf32>
 }
+
+// -----
+
+// The size of a parameter's slice is not the number of rows.
+#xk = affine_map<(m, n, k) -> (m, k)>
+#nk = affine_map<(m, n, k) -> (n, k)>
+#mn = affine_map<(m, n, k) -> (m, n)>
+// CHECK-LABEL: func.func @size_of_a_parameter
+// CHECK: moe.experts
+func.func @size_of_a_parameter(%x: tensor<?x8xf32>, %o: tensor<5xi32>, %w: tensor<4x16x8xf32>) -> tensor<?x16xf32> {
+  // expected-remark @+1 {{stays a loop over experts}}
+  %y = moe.experts rows(%x : tensor<?x8xf32>) groups(%o : tensor<5xi32>) params(%w : tensor<4x16x8xf32>) -> tensor<?x16xf32> {
+  ^bb0(%r: tensor<?x8xf32>, %u: tensor<16x8xf32>):
+    %c0 = arith.constant 0 : index
+    %zero = arith.constant 0.0 : f32
+    // expected-note @+1 {{because of a size other than the number of rows}}
+    %n = tensor.dim %u, %c0 : tensor<16x8xf32>
+    %e1 = tensor.empty(%n) : tensor<?x16xf32>
+    %z1 = linalg.fill ins(%zero : f32) outs(%e1 : tensor<?x16xf32>) -> tensor<?x16xf32>
+    %h = linalg.matmul indexing_maps = [#xk, #nk, #mn] ins(%r, %u : tensor<?x8xf32>, tensor<16x8xf32>) outs(%z1 : tensor<?x16xf32>) -> tensor<?x16xf32>
+    moe.yield %h : tensor<?x16xf32>
+  }
+  return %y : tensor<?x16xf32>
+}
+
+// -----
+
+// A body that reads another row of its group, in a branch: rows are not independent.
+#xk = affine_map<(m, n, k) -> (m, k)>
+#nk = affine_map<(m, n, k) -> (n, k)>
+#mn = affine_map<(m, n, k) -> (m, n)>
+#id = affine_map<(m, n) -> (m, n)>
+// CHECK-LABEL: func.func @first_row_of_the_group
+// CHECK: moe.experts
+func.func @first_row_of_the_group(%x: tensor<?x8xf32>, %o: tensor<5xi32>, %w: tensor<4x16x8xf32>) -> tensor<?x16xf32> {
+  // expected-remark @+1 {{stays a loop over experts}}
+  %y = moe.experts rows(%x : tensor<?x8xf32>) groups(%o : tensor<5xi32>) params(%w : tensor<4x16x8xf32>) -> tensor<?x16xf32> {
+  ^bb0(%r: tensor<?x8xf32>, %u: tensor<16x8xf32>):
+    %c0 = arith.constant 0 : index
+    %zero = arith.constant 0.0 : f32
+    %n = tensor.dim %r, %c0 : tensor<?x8xf32>
+    %e0 = tensor.empty(%n) : tensor<?x8xf32>
+    // expected-note @+1 {{because of a linalg op that is neither a product with a parameter nor row-wise}}
+    %a = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]} ins(%r : tensor<?x8xf32>) outs(%e0 : tensor<?x8xf32>) {
+    ^bb1(%in: f32, %out: f32):
+      %positive = arith.cmpf ogt, %in, %zero : f32
+      %v = scf.if %positive -> (f32) {
+        %first = tensor.extract %r[%c0, %c0] : tensor<?x8xf32>
+        scf.yield %first : f32
+      } else {
+        scf.yield %in : f32
+      }
+      linalg.yield %v : f32
+    } -> tensor<?x8xf32>
+    %e1 = tensor.empty(%n) : tensor<?x16xf32>
+    %z1 = linalg.fill ins(%zero : f32) outs(%e1 : tensor<?x16xf32>) -> tensor<?x16xf32>
+    %h = linalg.matmul indexing_maps = [#xk, #nk, #mn] ins(%a, %u : tensor<?x8xf32>, tensor<16x8xf32>) outs(%z1 : tensor<?x16xf32>) -> tensor<?x16xf32>
+    moe.yield %h : tensor<?x16xf32>
+  }
+  return %y : tensor<?x16xf32>
+}
