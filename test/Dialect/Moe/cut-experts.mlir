@@ -98,30 +98,6 @@ func.func @not_a_product(%x: tensor<?x8xf32>, %o: tensor<5xi32>) -> tensor<?x8xf
 
 // -----
 
-// The size of a parameter's slice is not the number of rows.
-#xk = affine_map<(m, n, k) -> (m, k)>
-#nk = affine_map<(m, n, k) -> (n, k)>
-#mn = affine_map<(m, n, k) -> (m, n)>
-// CHECK-LABEL: func.func @size_of_a_parameter
-// CHECK: moe.experts
-func.func @size_of_a_parameter(%x: tensor<?x8xf32>, %o: tensor<5xi32>, %w: tensor<4x16x8xf32>) -> tensor<?x16xf32> {
-  // expected-remark @+1 {{stays a loop over experts}}
-  %y = moe.experts rows(%x : tensor<?x8xf32>) groups(%o : tensor<5xi32>) params(%w : tensor<4x16x8xf32>) -> tensor<?x16xf32> {
-  ^bb0(%r: tensor<?x8xf32>, %u: tensor<16x8xf32>):
-    %c0 = arith.constant 0 : index
-    %zero = arith.constant 0.0 : f32
-    // expected-note @+1 {{because of a size other than the number of rows}}
-    %n = tensor.dim %u, %c0 : tensor<16x8xf32>
-    %e1 = tensor.empty(%n) : tensor<?x16xf32>
-    %z1 = linalg.fill ins(%zero : f32) outs(%e1 : tensor<?x16xf32>) -> tensor<?x16xf32>
-    %h = linalg.matmul indexing_maps = [#xk, #nk, #mn] ins(%r, %u : tensor<?x8xf32>, tensor<16x8xf32>) outs(%z1 : tensor<?x16xf32>) -> tensor<?x16xf32>
-    moe.yield %h : tensor<?x16xf32>
-  }
-  return %y : tensor<?x16xf32>
-}
-
-// -----
-
 // A body that reads another row of its group, in a branch: rows are not independent.
 #xk = affine_map<(m, n, k) -> (m, k)>
 #nk = affine_map<(m, n, k) -> (n, k)>
