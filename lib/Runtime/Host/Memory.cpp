@@ -17,6 +17,7 @@
 #include <cstring>
 #include <mutex>
 #include <unistd.h>
+#include <utility>
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -40,7 +41,9 @@ struct Header {
   void *base;    // what malloc returned
   size_t size;   // of the buffer, rounded up to its class
   int sizeClass; // -1: not kept
-  Header *next;  // in the list of its class while free
+  // While free:
+  Header *next;          // in the list of its class, freed before this one
+  Header *older, *newer; // among all kept blocks
 };
 static_assert(sizeof(Header) <= alignmentOfBuffers);
 
@@ -77,28 +80,45 @@ public:
     used += size;
     mostUsed = std::max(mostUsed, used);
     Header *block = free[sizeClass];
-    if (block) {
-      free[sizeClass] = block->next;
-      kept -= size;
-    }
+    if (block)
+      remove(block);
     return block;
   }
 
-  /// Keeps the block, or returns false: the caller gives it back to malloc.
-  bool put(Header *block) {
+  /// Keeps the block. Returns blocks that lay unused longer and have no room beside it, linked by `next`: the caller
+  /// gives them back to malloc.
+  Header *put(Header *block) {
     std::lock_guard lock(mutex);
     used -= block->size;
-    if (kept + block->size > mostUsed)
-      return false;
+    Header *evicted = nullptr;
+    while (kept + block->size > mostUsed) { // a block was in use, so it has room alone
+      Header *victim = oldest;
+      remove(victim);
+      victim->next = evicted;
+      evicted = victim;
+    }
     kept += block->size;
-    block->next = free[block->sizeClass];
-    free[block->sizeClass] = block;
-    return true;
+    block->next = std::exchange(free[block->sizeClass], block);
+    block->newer = nullptr;
+    block->older = std::exchange(newest, block);
+    (block->older ? block->older->newer : oldest) = block;
+    return evicted;
   }
 
 private:
+  void remove(Header *block) {
+    Header **link = &free[block->sizeClass];
+    while (*link != block)
+      link = &(*link)->next;
+    *link = block->next;
+    (block->older ? block->older->newer : oldest) = block->newer;
+    (block->newer ? block->newer->older : newest) = block->older;
+    kept -= block->size;
+  }
+
   std::mutex mutex;
   Header *free[classCount] = {};
+  Header *oldest = nullptr, *newest = nullptr;
   size_t used = 0, mostUsed = 0, kept = 0;
 };
 
@@ -118,7 +138,7 @@ void *allocate(size_t alignment, size_t size) {
   if (!base)
     outOfMemory(wanted);
   char *buffer = static_cast<char *>(base) + alignment;
-  *reinterpret_cast<Header *>(buffer - alignmentOfBuffers) = {base, size, sizeClass, nullptr};
+  *reinterpret_cast<Header *>(buffer - alignmentOfBuffers) = {base, size, sizeClass, nullptr, nullptr, nullptr};
   return buffer;
 }
 
@@ -134,8 +154,13 @@ void _mlir_memref_to_llvm_free(void *pointer) {
   if (!pointer)
     return;
   Header *block = reinterpret_cast<Header *>(static_cast<char *>(pointer) - alignmentOfBuffers);
-  if (block->sizeClass < 0 || !keeper.put(block))
-    free(block->base);
+  Header *unwanted = block;
+  if (block->sizeClass >= 0)
+    unwanted = keeper.put(block);
+  else
+    block->next = nullptr;
+  while (unwanted)
+    free(std::exchange(unwanted, unwanted->next)->base);
 }
 
 void moe_rt_fail(const char *message) {
