@@ -396,6 +396,8 @@ LogicalResult GroupedMatmulOp::verify() {
     if (!isa<FloatType>(type.getElementType()))
       return emitOpError("expected weights of a float type but got ") << type;
   }
+  if (getWholePanels() && !init.isDynamicDim(1) && init.getDimSize(1) % panelWidth != 0)
+    return emitOpError("expected a multiple of ") << panelWidth << " columns with 'whole_panels' but got " << init;
   if (getChoices()) {
     ShapedType choices = shaped(getChoices());
     if (failed(expectRank(*this, "choices", choices, 1)) ||
@@ -451,6 +453,34 @@ void GroupedMatmulOp::getEffects(SmallVectorImpl<SideEffects::EffectInstance<Mem
     else
       effects.emplace_back(MemoryEffects::Read::get(), &operand, SideEffects::DefaultResource::get());
   }
+}
+
+//===----------------------------------------------------------------------===//
+// TileMapOp
+//===----------------------------------------------------------------------===//
+
+LogicalResult TileMapOp::verify() {
+  ShapedType offsets = shaped(getOffsets()), tiles = shaped(getTiles());
+  if (offsets.isDynamicDim(0) || offsets.getDimSize(0) < 2)
+    return emitOpError("expected static offsets of at least 2 elements (experts + 1) but got ") << offsets;
+  if (static_cast<int64_t>(getBlock()) < 1)
+    return emitOpError("expected 'block' of at least 1 but got ") << static_cast<int64_t>(getBlock());
+  if (tiles.getDimSize(1) != 3)
+    return emitOpError("expected tiles of 3 numbers (group, first row, rows) but got ") << tiles;
+  return success();
+}
+
+LogicalResult TileMapOp::reifyResultShapes(OpBuilder &b, ReifiedRankedShapedTypeDims &shapes) {
+  AffineExpr rows = b.getAffineDimExpr(0);
+  int64_t groups = shaped(getOffsets()).getDimSize(0) - 1;
+  OpFoldResult full = affine::makeComposedFoldedAffineApply(b, getLoc(), rows.floorDiv(getBlock()), {getRows()});
+  OpFoldResult partial = affine::makeComposedFoldedAffineMin(
+      b, getLoc(), AffineMap::get(1, 0, {rows, b.getAffineConstantExpr(groups)}, b.getContext()), {getRows()});
+  AffineExpr d0, d1;
+  bindDims(b.getContext(), d0, d1);
+  shapes.push_back({affine::makeComposedFoldedAffineApply(b, getLoc(), d0 + d1, {full, partial}), b.getIndexAttr(3)});
+  shapes.push_back({});
+  return success();
 }
 
 //===----------------------------------------------------------------------===//

@@ -245,8 +245,6 @@ def Moe_ExpertsOp : Moe_Op<"experts", [AttrSizedOperandSegments, SingleBlock, Re
 }
 
 def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, SingleBlock, DestinationStyleOpInterface,
-    DeclareOpInterfaceMethods<TilingInterface, ["getLoopIteratorTypes", "getIterationDomain", "getTiledImplementation",
-                                                "getResultTilePosition"]>,
     DeclareOpInterfaceMethods<ReifyRankedShapedTypeOpInterface, ["reifyResultShapes"]>,
     DeclareOpInterfaceMethods<MemoryEffectsOpInterface>, DeclareOpInterfaceMethods<Moe_PerExpertOpInterface>]> {
   let summary = "one matrix product per group of rows, with an epilogue";
@@ -270,11 +268,12 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
     | column_scalars | [E, N] each: biases, scales |
     | outs | [R, N] |
 
-    N need not be a multiple of 16: the last panel is padded with zeros. Same for K and pairs.
+    N need not be a multiple of 16: the last panel is padded with zeros. Same for K and pairs. Where N is dynamic (a tile
+    of columns), `whole_panels` says that it is a multiple of 16.
     The epilogue is a region on scalars: the accumulators (f32), one value per row scalar and column scalar, in their
     element types; it yields out's element type. Each rounding to a storage type is in it, where a pass can see it.
 
-    Made by: route. Packed weights: pack. Tiled over columns by: tile. Lowered in: kernel (to vector loops on memrefs),
+    Made by: route. Packed weights: pack. Cut into tiles of one group by: tile. Lowered in: kernel (to vector loops on memrefs),
     or by `--moe-to-linalg`.
 
     ```mlir
@@ -290,7 +289,7 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
   }];
   let arguments = (ins Moe_Buffer:$x, Variadic<Moe_Buffer>:$weights, Moe_Buffer:$offsets, Optional<Moe_Buffer>:$choices,
                        Variadic<Moe_Buffer>:$rowScalars, Variadic<Moe_Buffer>:$columnScalars, Moe_Buffer:$init,
-                       DefaultValuedAttr<I64Attr, "1">:$fanout);
+                       DefaultValuedAttr<I64Attr, "1">:$fanout, UnitAttr:$whole_panels);
   let results = (outs Optional<AnyRankedTensor>:$result);
   let regions = (region SizedRegion<1>:$epilogue);
   let assemblyFormat = [{
@@ -307,7 +306,9 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
     /// Rank of the weights: 3 plain, 4 panels, 5 panels of pairs.
     int64_t getWeightRank() { return ::llvm::cast<::mlir::ShapedType>(getWeights().front().getType()).getRank(); }
     bool isPacked() { return getWeightRank() > 3; }
-    /// Columns of the output (static) and length of a sum.
+    /// Whether no panel of columns is partial.
+    bool hasWholePanels() { return getWholePanels() || getNumColumns() % panelWidth == 0; }
+    /// Columns of the output (dynamic in a tile) and length of a sum.
     int64_t getNumColumns() { return ::llvm::cast<::mlir::ShapedType>(getInit().getType()).getDimSize(1); }
     int64_t getDepth() { return ::llvm::cast<::mlir::ShapedType>(getX().getType()).getDimSize(1); }
   }];
@@ -322,6 +323,44 @@ def Moe_YieldOp : Moe_Op<"yield", [Pure, ReturnLike, Terminator, ParentOneOf<["E
   }];
   let arguments = (ins Variadic<AnyType>:$values);
   let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
+}
+
+//===----------------------------------------------------------------------===//
+// Tiles
+//===----------------------------------------------------------------------===//
+
+def Moe_TileMapOp : Moe_TensorOp<"tile_map"> {
+  let summary = "cuts the groups of a plan into tiles of rows";
+  let description = [{
+    Each group of `offsets` is cut into tiles of `block` rows, the last one of a group being shorter. `tiles` [B, 3] lists
+    (group, first row, number of rows) by group and row, `count` how many there are; rows of `tiles` past `count` are zero.
+    `rows` is a number that offsets[E] does not exceed. B = rows / block + min(E, rows): no group adds more than one tile
+    that is not full, so the size of the map is known before the offsets are.
+
+    Made by: tile, which then removes it (and so does `--moe-to-linalg`).
+
+    ```mlir
+    %tiles, %count = moe.tile_map %offsets rows(%rows) {block = 256} : tensor<65xi32> -> tensor<?x3xi32>, tensor<i32>
+    ```
+  }];
+  let arguments = (ins Moe_IndexVector:$offsets, Index:$rows, I64Attr:$block);
+  let results = (outs TensorRankOf<[I32], [2]>:$tiles, TensorRankOf<[I32], [0]>:$count);
+  let assemblyFormat = [{
+    $offsets `rows` `(` $rows `)` attr-dict `:` type($offsets) `->` type($tiles) `,` type($count)
+  }];
+  let hasVerifier = 1;
+}
+
+def Moe_WorkersOp : Moe_Op<"workers", [Pure]> {
+  let summary = "how many workers share a parallel loop";
+  let description = [{
+    The number of threads, or of blocks that a device runs at once. For choosing how finely to cut work: results never
+    depend on it.
+
+    Made by: tile. Lowered in: kernel, to a call of the runtime.
+  }];
+  let results = (outs Index:$count);
+  let assemblyFormat = "attr-dict";
 }
 
 //===----------------------------------------------------------------------===//

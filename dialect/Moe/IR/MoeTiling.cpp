@@ -2,9 +2,8 @@
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// grouped_matmul is tiled over columns: every tile sees all rows and all groups, so a tile is a grouped_matmul again
-// and the split never touches the order of a sum. top_k is tiled over tokens, attention over sequences, queries and
-// heads.
+// top_k is tiled over tokens, attention over sequences, queries and heads. The tiles of a grouped_matmul depend on data
+// (the rows of each group), which this interface has no words for; see Transforms/TileGroupedMatmul.cpp.
 //
 //===----------------------------------------------------------------------===//
 
@@ -73,59 +72,6 @@ LogicalResult TopKOp::getResultTilePosition(OpBuilder &b, unsigned resultNumber,
   OpFoldResult k = getDynamicK() ? OpFoldResult(getDynamicK()) : OpFoldResult(b.getIndexAttr(*getK()));
   resultOffsets = {offsets[0], b.getIndexAttr(0)};
   resultSizes = {sizes[0], k};
-  return success();
-}
-
-//===----------------------------------------------------------------------===//
-// GroupedMatmulOp: one loop, over columns
-//===----------------------------------------------------------------------===//
-
-SmallVector<utils::IteratorType> GroupedMatmulOp::getLoopIteratorTypes() { return {utils::IteratorType::parallel}; }
-
-SmallVector<Range> GroupedMatmulOp::getIterationDomain(OpBuilder &b) {
-  return rangesOf(b, {tensor::getMixedSize(b, getLoc(), getInit(), 1)});
-}
-
-FailureOr<TilingResult> GroupedMatmulOp::getTiledImplementation(OpBuilder &b, ArrayRef<OpFoldResult> offsets,
-                                                                ArrayRef<OpFoldResult> sizes) {
-  Location loc = getLoc();
-  OpFoldResult column = offsets[0], columns = sizes[0];
-  // Packed weights are cut between panels; the caller's tile sizes are multiples of the panel width.
-  OpFoldResult panel = column, panels = columns;
-  if (isPacked()) {
-    AffineExpr d0 = b.getAffineDimExpr(0);
-    panel = affine::makeComposedFoldedAffineApply(b, loc, d0.floorDiv(panelWidth), {column});
-    panels = affine::makeComposedFoldedAffineApply(b, loc, d0.ceilDiv(panelWidth), {columns});
-  }
-  SmallVector<Operation *> slices;
-  auto sliceDim = [&](Value value, unsigned dim, OpFoldResult offset, OpFoldResult size) -> Value {
-    SmallVector<OpFoldResult> at(cast<ShapedType>(value.getType()).getRank(), b.getIndexAttr(0));
-    SmallVector<OpFoldResult> extent = tensor::getMixedSizes(b, loc, value);
-    at[dim] = offset;
-    extent[dim] = size;
-    slices.push_back(slice(b, loc, value, at, extent));
-    return slices.back()->getResult(0);
-  };
-
-  IRMapping mapping;
-  for (Value weight : getWeights())
-    mapping.map(weight, sliceDim(weight, 1, panel, panels));
-  for (Value scalar : getColumnScalars())
-    if (!mapping.contains(scalar))
-      mapping.map(scalar, sliceDim(scalar, 1, column, columns));
-  Value init = sliceDim(getInit(), 1, column, columns);
-  auto tiled = cast<GroupedMatmulOp>(b.clone(*getOperation(), mapping));
-  tiled.getInitMutable().assign(init);
-  Value(tiled.getResult()).setType(init.getType());
-  return TilingResult{{tiled}, SmallVector<Value>(tiled->getResults()), slices};
-}
-
-LogicalResult GroupedMatmulOp::getResultTilePosition(OpBuilder &b, unsigned resultNumber,
-                                                     ArrayRef<OpFoldResult> offsets, ArrayRef<OpFoldResult> sizes,
-                                                     SmallVector<OpFoldResult> &resultOffsets,
-                                                     SmallVector<OpFoldResult> &resultSizes) {
-  resultOffsets = {b.getIndexAttr(0), offsets[0]};
-  resultSizes = {tensor::getMixedSize(b, getLoc(), getInit(), 0), sizes[0]};
   return success();
 }
 

@@ -40,7 +40,8 @@ struct GroupedMatmulInterface : DstBufferizableOpInterfaceExternalModel<GroupedM
     auto onBuffers = GroupedMatmulOp::create(
         rewriter, op->getLoc(), /*resultTypes=*/Type(), mapping.lookup(matmul.getX()), lookup(matmul.getWeights()),
         mapping.lookup(matmul.getOffsets()), matmul.getChoices() ? mapping.lookup(matmul.getChoices()) : Value(),
-        lookup(matmul.getRowScalars()), lookup(matmul.getColumnScalars()), init, matmul.getFanout());
+        lookup(matmul.getRowScalars()), lookup(matmul.getColumnScalars()), init, matmul.getFanout(),
+        matmul.getWholePanels());
     onBuffers.getEpilogue().takeBody(matmul.getEpilogue());
     replaceOpWithBufferizedValues(rewriter, op, init);
     return success();

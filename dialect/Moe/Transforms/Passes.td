@@ -127,12 +127,13 @@ def MoeErasePrepare : Pass<"moe-erase-prepare", "::mlir::ModuleOp"> {
 def MoeTile : Pass<"moe-tile", "::mlir::func::FuncOp"> {
   let summary = "tile ops into scf.forall loops that threads can share";
   let description = [{
-    Outermost ops with a parallel loop become `scf.forall` over tiles: grouped matmuls over panels of columns (all rows and
-    groups in every tile, so load is even however tokens are spread over experts), attention over sequences, blocks of
-    queries and heads, everything else over blocks of rows. No reduction is ever split: results do not depend on the
-    tiling, nor on the number of threads. One tile or none runs without the thread pool.
+    Outermost ops with a parallel loop become `scf.forall` over tiles: grouped matmuls over a tile map (rows of one group)
+    and ranges of columns, attention over sequences, blocks of queries and heads, everything else over blocks of rows. No
+    reduction is ever split: results do not depend on the tiling, nor on the number of threads. One tile or none runs
+    without the thread pool.
   }];
-  let options = [Option<"rowBlock", "row-block", "int64_t", "16", "Rows of a tile">];
+  let options = [Option<"rowBlock", "row-block", "int64_t", "16", "Rows of a tile">,
+                 Option<"matmulRows", "matmul-rows", "int64_t", "256", "Most rows in a tile of a grouped matmul">];
   let dependentDialects = ["::mlir::scf::SCFDialect", "::mlir::affine::AffineDialect", "::mlir::tensor::TensorDialect",
                            "::mlir::linalg::LinalgDialect"];
 }

@@ -5,6 +5,8 @@
 
 #include "dialect/Moe/Transforms/Passes.h"
 
+#include "TileGroupedMatmul.h"
+
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/SCF/Transforms/TileUsingInterface.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -20,17 +22,8 @@ namespace moe {
 #include "dialect/Moe/Transforms/Passes.h.inc"
 } // namespace moe
 
-/// Most tiles of columns: enough for the load to be even on any number of threads a layer is worth.
-static constexpr int64_t maxColumnTiles = 64;
-
 /// Tile sizes of `op`, 0 for a loop that is not tiled; empty if it is not tiled at all.
 static SmallVector<int64_t> tileSizes(TilingInterface op, int64_t rowBlock) {
-  if (auto matmul = dyn_cast<GroupedMatmulOp>(*op)) {
-    int64_t panels = llvm::divideCeil(matmul.getNumColumns(), GroupedMatmulOp::panelWidth);
-    if (panels == 1)
-      return {};
-    return {static_cast<int64_t>(llvm::divideCeil(panels, maxColumnTiles)) * GroupedMatmulOp::panelWidth};
-  }
   if (isa<AttentionOp>(*op))
     return {1, rowBlock, 1};
   if (isa<linalg::FillOp>(*op))
@@ -104,6 +97,10 @@ struct MoeTilePass : moe::impl::MoeTileBase<MoeTilePass> {
     for (Operation *op : llvm::reverse(ops)) {
       if (fused.contains(op))
         continue;
+      if (auto matmul = dyn_cast<GroupedMatmulOp>(op)) {
+        tileGroupedMatmul(rewriter, matmul, matmulRows);
+        continue;
+      }
       auto tileable = cast<TilingInterface>(op);
       SmallVector<int64_t> sizes = tileSizes(tileable, rowBlock);
       if (sizes.empty())

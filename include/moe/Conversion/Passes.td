@@ -201,6 +201,14 @@ def ExpandMath : Pass<"moe-expand-math"> {
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::vector::VectorDialect"];
 }
 
+def LowerWorkers : Pass<"moe-lower-workers", "::mlir::ModuleOp"> {
+  let summary = "ask the runtime how many workers there are";
+  let description = [{
+    `moe.workers` becomes a call of the runtime's `moe_rt_worker_count`.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::func::FuncDialect"];
+}
+
 def OutlineParallel : Pass<"moe-outline-parallel", "::mlir::ModuleOp"> {
   let summary = "turn parallel loops into functions called through moe_rt_parallel_for";
   let description = [{

@@ -19,6 +19,9 @@ extern "C" {
 /// result: every iteration writes its own part of the output.
 void moe_rt_parallel_for(void (*body)(void *context, int64_t begin, int64_t end), void *context, int64_t count);
 
+/// Threads that share a parallel loop, the caller's included; at least 1.
+int64_t moe_rt_worker_count(void);
+
 /// Ends the process with a message on standard error and exit status 3: generated code found an input that breaks the
 /// contract of the entry (an expert index out of range, say). `message` is a null-terminated string.
 [[noreturn]] void moe_rt_fail(const char *message);

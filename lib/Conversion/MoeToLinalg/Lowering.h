@@ -24,6 +24,7 @@ void populateRoutingToLinalg(mlir::RewritePatternSet &patterns);       // top_k,
 void populateRowsToLinalg(mlir::RewritePatternSet &patterns);          // dispatch, combine
 void populateExpertsToLinalg(mlir::RewritePatternSet &patterns);       // experts
 void populateGroupedMatmulToLinalg(mlir::RewritePatternSet &patterns); // grouped_matmul
+void populateTileMapToLinalg(mlir::RewritePatternSet &patterns);       // tile_map
 void populateGaussianToLinalg(mlir::RewritePatternSet &patterns);      // gaussian
 void populateAttentionToLinalg(mlir::RewritePatternSet &patterns);     // attention
 

@@ -51,6 +51,7 @@ void moe::populateMoeToLinalgPatterns(RewritePatternSet &patterns, bool withGrou
   populateExpertsToLinalg(patterns);
   if (withGroupedMatmul)
     populateGroupedMatmulToLinalg(patterns);
+  populateTileMapToLinalg(patterns);
   populateGaussianToLinalg(patterns);
   populateAttentionToLinalg(patterns);
   patterns.add<DecomposeSoftmax>(patterns.getContext());

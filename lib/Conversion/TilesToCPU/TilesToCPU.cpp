@@ -36,6 +36,7 @@ void moe::addKernelPasses(OpPassManager &pm) {
   pm.addPass(createRowReductionsToVectors());
   pm.addNestedPass<func::FuncOp>(createConvertLinalgToLoopsPass());
   pm.addPass(createCanonicalizerPass());
+  pm.addPass(createLowerWorkers());
   pm.addPass(createOutlineParallel());
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());

@@ -198,6 +198,8 @@ void setThreadCount(int count) { pool().setThreadCount(count); }
 
 } // namespace moe::rt
 
+int64_t moe_rt_worker_count() { return moe::rt::threadCount(); }
+
 void moe_rt_parallel_for(void (*body)(void *context, int64_t begin, int64_t end), void *context, int64_t count) {
   if (count <= 0)
     return;

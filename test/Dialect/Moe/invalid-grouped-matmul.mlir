@@ -464,3 +464,39 @@ func.func @no_weights(%x: tensor<?x6xf32>, %g: tensor<4xi32>, %init: tensor<?x20
   }) : (tensor<?x6xf32>, tensor<4xi32>, tensor<?x20xf32>) -> tensor<?x20xf32>
   return
 }
+
+// -----
+
+func.func @partial_panel(%x: tensor<?x8xf32>, %o: tensor<3xi32>, %w: tensor<2x3x8x16xf32>, %out: tensor<?x40xf32>) {
+  // expected-error @+1 {{expected a multiple of 16 columns with 'whole_panels' but got 'tensor<?x40xf32>'}}
+  %y = moe.grouped_matmul rows(%x : tensor<?x8xf32>) weights(%w : tensor<2x3x8x16xf32>) groups(%o : tensor<3xi32>)
+      outs(%out : tensor<?x40xf32>) attributes {whole_panels} {
+  ^bb0(%acc: f32):
+    moe.yield %acc : f32
+  } -> tensor<?x40xf32>
+  return
+}
+
+// -----
+
+func.func @dynamic_groups(%offsets: tensor<?xi32>, %rows: index) {
+  // expected-error @+1 {{expected static offsets of at least 2 elements (experts + 1) but got 'tensor<?xi32>'}}
+  %t, %n = moe.tile_map %offsets rows(%rows) {block = 256} : tensor<?xi32> -> tensor<?x3xi32>, tensor<i32>
+  return
+}
+
+// -----
+
+func.func @no_rows_in_a_tile(%offsets: tensor<3xi32>, %rows: index) {
+  // expected-error @+1 {{expected 'block' of at least 1 but got 0}}
+  %t, %n = moe.tile_map %offsets rows(%rows) {block = 0} : tensor<3xi32> -> tensor<?x3xi32>, tensor<i32>
+  return
+}
+
+// -----
+
+func.func @four_numbers(%offsets: tensor<3xi32>, %rows: index) {
+  // expected-error @+1 {{expected tiles of 3 numbers (group, first row, rows) but got 'tensor<?x4xi32>'}}
+  %t, %n = moe.tile_map %offsets rows(%rows) {block = 8} : tensor<3xi32> -> tensor<?x4xi32>, tensor<i32>
+  return
+}

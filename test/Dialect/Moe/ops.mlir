@@ -197,3 +197,12 @@ func.func private @attributes() attributes {
 
 // CHECK: ml_program.global private @param.7(#moe.prepared<@f, ["up"]> : tensor<2xf32>) : tensor<2xf32>
 ml_program.global private @param.7(#moe.prepared<@f, ["up"]> : tensor<2xf32>) : tensor<2xf32>
+
+// CHECK-LABEL: func.func @tile_map
+// CHECK: moe.tile_map %{{.*}} rows(%{{.*}}) {block = 256 : i64} : tensor<9xi32> -> tensor<?x3xi32>, tensor<i32>
+// CHECK: moe.workers
+func.func @tile_map(%offsets: tensor<9xi32>, %rows: index) -> (tensor<?x3xi32>, tensor<i32>, index) {
+  %tiles, %count = moe.tile_map %offsets rows(%rows) {block = 256} : tensor<9xi32> -> tensor<?x3xi32>, tensor<i32>
+  %workers = moe.workers
+  return %tiles, %count, %workers : tensor<?x3xi32>, tensor<i32>, index
+}

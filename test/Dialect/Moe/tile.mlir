@@ -1,19 +1,61 @@
-// RUN: moe-opt %s --moe-tile --canonicalize --cse -split-input-file | FileCheck %s
+// RUN: moe-opt %s --moe-tile=matmul-rows=32 --canonicalize --cse -split-input-file | FileCheck %s
 
-// Grouped matmuls: over columns, all rows in each tile.
-// CHECK-LABEL: func.func @columns
-// CHECK: scf.forall (%[[N:.*]]) = (0) to (40) step (16) shared_outs(%[[OUT:.*]] = %{{.*}})
-// CHECK-DAG: %[[P:.*]] = affine.apply #{{.*}}(%[[N]])
-// CHECK-DAG: tensor.extract_slice %{{.*}}[0, %[[P]], 0, 0] [2, %{{.*}}, 8, 16]
-// CHECK-DAG: tensor.extract_slice %{{.*}}[0, %[[N]]]
-// CHECK: moe.grouped_matmul
-// CHECK: tensor.parallel_insert_slice
-func.func @columns(%x: tensor<?x8xf32>, %o: tensor<3xi32>, %w: tensor<2x3x8x16xf32>, %b: tensor<2x40xf32>, %out: tensor<?x40xf32>) -> tensor<?x40xf32> {
-  %y = moe.grouped_matmul rows(%x : tensor<?x8xf32>) weights(%w : tensor<2x3x8x16xf32>) groups(%o : tensor<3xi32>)
-      column_scalars(%b : tensor<2x40xf32>) outs(%out : tensor<?x40xf32>) {
+// Grouped matmuls: over the tile map and ranges of columns; a tile is a product of one group.
+// CHECK-DAG: #[[$PANEL:.*]] = affine_map<(d0) -> (d0 floordiv 16)>
+// CHECK-DAG: #[[$PANELS:.*]] = affine_map<(d0) -> (d0 ceildiv 16)>
+// CHECK-LABEL: func.func @tiles
+// CHECK-SAME: %[[X:.*]]: tensor<?x8xf32>, %[[O:.*]]: tensor<3xi32>
+// CHECK: %[[TILES:.*]], %[[COUNT:.*]] = moe.tile_map %[[O]] rows(%{{.*}}) {block = 32 : i64}
+// CHECK: %[[C:.*]] = tensor.extract %[[COUNT]][]
+// CHECK: %[[T:.*]] = arith.index_cast %[[C]]
+// CHECK: moe.workers
+// CHECK: scf.forall (%[[I:.*]], %[[J:.*]]) in (%[[T]], %{{.*}}) shared_outs(%[[OUT:.*]] = %{{.*}})
+// CHECK: %[[G32:.*]] = tensor.extract %[[TILES]][%[[I]], %c0]
+// CHECK: %[[G:.*]] = arith.index_cast %[[G32]]
+// CHECK: %[[R32:.*]] = tensor.extract %[[TILES]][%[[I]], %c1]
+// CHECK: %[[R:.*]] = arith.index_cast %[[R32]]
+// CHECK: %[[N32:.*]] = tensor.extract %[[TILES]][%[[I]], %c2]
+// CHECK: %[[N:.*]] = arith.index_cast %[[N32]]
+// CHECK: %[[COLUMN:.*]] = arith.muli %[[J]], %[[WIDTH:.*]] : index
+// CHECK: %[[LEFT:.*]] = arith.subi %c192, %[[COLUMN]]
+// CHECK: %[[COLUMNS:.*]] = arith.minui %[[LEFT]], %[[WIDTH]]
+// CHECK-DAG: %[[ROOM:.*]] = tensor.extract_slice %[[OUT]][%[[R]], %[[COLUMN]]] [%[[N]], %[[COLUMNS]]]
+// CHECK-DAG: %[[P:.*]] = affine.apply #[[$PANEL]](%[[COLUMN]])
+// CHECK-DAG: %[[PS:.*]] = affine.apply #[[$PANELS]](%[[COLUMNS]])
+// CHECK-DAG: %[[XS:.*]] = tensor.extract_slice %[[X]][%[[R]], 0] [%[[N]], 8]
+// CHECK-DAG: %[[W:.*]] = tensor.extract_slice %{{.*}}[%[[G]], %[[P]], 0, 0] [1, %[[PS]], 8, 16]
+// CHECK-DAG: %[[B:.*]] = tensor.extract_slice %{{.*}}[%[[G]], %[[COLUMN]]] [1, %[[COLUMNS]]]
+// CHECK-DAG: %[[GROUP:.*]] = tensor.from_elements %c0_i32, %[[N32]]
+// CHECK: moe.grouped_matmul rows(%[[XS]] {{.*}}) weights(%[[W]] {{.*}}) groups(%[[GROUP]] {{.*}}) column_scalars(%[[B]] {{.*}}) outs(%[[ROOM]]
+// CHECK-SAME: attributes {whole_panels}
+// CHECK: tensor.parallel_insert_slice %{{.*}} into %[[OUT]][%[[R]], %[[COLUMN]]]
+func.func @tiles(%x: tensor<?x8xf32>, %o: tensor<3xi32>, %w: tensor<2x12x8x16xf32>, %b: tensor<2x192xf32>, %out: tensor<?x192xf32>) -> tensor<?x192xf32> {
+  %y = moe.grouped_matmul rows(%x : tensor<?x8xf32>) weights(%w : tensor<2x12x8x16xf32>) groups(%o : tensor<3xi32>)
+      column_scalars(%b : tensor<2x192xf32>) outs(%out : tensor<?x192xf32>) {
   ^bb0(%acc: f32, %bias: f32):
     %s = arith.addf %acc, %bias : f32
     moe.yield %s : f32
+  } -> tensor<?x192xf32>
+  return %y : tensor<?x192xf32>
+}
+
+// -----
+
+// Few columns are one range. With a gather the choices are cut, not x.
+// CHECK-LABEL: func.func @gathered
+// CHECK-SAME: %[[X:.*]]: tensor<?x8xbf16>, %[[O:.*]]: tensor<3xi32>, %[[CHOICES:.*]]: tensor<?xi32>
+// CHECK-NOT: moe.workers
+// CHECK: scf.forall (%{{.*}}) in (%{{.*}})
+// CHECK: %[[CS:.*]] = tensor.extract_slice %[[CHOICES]][%[[R:.*]]] [%[[N:.*]]] [1]
+// CHECK: %[[S:.*]] = tensor.extract_slice %{{.*}}[%[[R]]] [%[[N]]] [1] : tensor<?xf32>
+// CHECK: moe.grouped_matmul rows(%[[X]] : tensor<?x8xbf16>) {{.*}} choices(%[[CS]] : tensor<?xi32>) row_scalars(%[[S]] : tensor<?xf32>)
+// CHECK-NOT: whole_panels
+func.func @gathered(%x: tensor<?x8xbf16>, %o: tensor<3xi32>, %c: tensor<?xi32>, %s: tensor<?xf32>, %w: tensor<2x3x4x16x2xbf16>, %out: tensor<?x40xf32>) -> tensor<?x40xf32> {
+  %y = moe.grouped_matmul rows(%x : tensor<?x8xbf16>) weights(%w : tensor<2x3x4x16x2xbf16>) groups(%o : tensor<3xi32>)
+      choices(%c : tensor<?xi32>) row_scalars(%s : tensor<?xf32>) outs(%out : tensor<?x40xf32>) attributes {fanout = 2} {
+  ^bb0(%acc: f32, %scale: f32):
+    %r = arith.mulf %acc, %scale : f32
+    moe.yield %r : f32
   } -> tensor<?x40xf32>
   return %y : tensor<?x40xf32>
 }
