@@ -95,6 +95,9 @@ std::optional<Machine> loadMachine(const std::string &path, const std::string &c
 /// Nothing, with a one-line `error`, if there is no such file, it is invalid, or it leaves the choice open.
 std::optional<Machine> readMachine(const std::string &path, std::string &error);
 
+/// A machine as JSON text, as in the file.
+std::string machineText(const Machine &machine);
+
 /// Puts `machine` into the file `path`, in place of the one of the same name; others stay. An invalid file is replaced.
 /// The file appears by rename, with its folder made if need be. False with a one-line `error` if that fails.
 bool storeMachine(const std::string &path, const Machine &machine, std::string &error);

@@ -8,6 +8,7 @@
 #ifndef MOE_RUNTIME_MANIFEST_H
 #define MOE_RUNTIME_MANIFEST_H
 
+#include "moe/Runtime/CostModel.h"
 #include "moe/Runtime/DType.h"
 
 #include <cstdint>
@@ -63,6 +64,7 @@ struct EntryInfo {
   std::vector<ArgumentInfo> arguments;
   std::vector<ResultInfo> results; // without the states
   Cost cost;
+  std::vector<Stage> stages; // empty: not known
 
   /// Arguments with this role, in order.
   std::vector<const ArgumentInfo *> withRole(Role role) const;

@@ -171,6 +171,9 @@ void addCommands(CLI::App &app, CommandLine &line) {
       ->type_name("LIST");
   bench->add_option("--threads", line.benchThreads, "thread counts: 1,2")->type_name("LIST");
   bench->add_option("--entry", line.bench.entry, "entry function; default: main, or all")->type_name("NAME");
+  bench->add_flag("--stages", line.bench.stages, "list the predicted time of each stage");
+  bench->add_flag("--calibrate", line.bench.calibrate,
+                  "measure this machine's limits, store them for this user, and leave");
   bench->add_flag("--json", line.bench.json, "one JSON object on standard output");
 
   // The common options may also stand behind the command.
@@ -200,6 +203,8 @@ void runCommandLine(const ModelImage &image, CLI::App &app, CommandLine &line) {
     line.info.isa = options.isa;
     return infoCommand(image, line.info);
   }
+  if (app.got_subcommand("bench") && line.bench.calibrate)
+    return calibrateCommand(line.bench);
   Model model(image, options);
   if (app.got_subcommand("run"))
     return runCommand(model, line.run);

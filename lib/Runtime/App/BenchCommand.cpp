@@ -2,18 +2,16 @@
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
+#include "Calibrate.h"
 #include "Commands.h"
 #include "Progress.h"
-#include "Roofline.h"
 #include "moe/Runtime/Error.h"
 #include "moe/Runtime/LanguageModel.h"
 #include "moe/Runtime/ThreadPool.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <functional>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -32,19 +30,71 @@ struct Cell {
   double median = 0, fastest = 0; // seconds
   double flops = 0, bytes = 0;    // of one call
   double roofline = 0;            // share of the limit reached
+  std::vector<StageCost> stages;  // predicted
   size_t repetitions = 0;
 };
 
-/// Operations of one call and bytes of weights it reads. Random routing: T tokens reach E (1 - (1 - k/E)^T) experts.
-void estimateWork(const Manifest &manifest, const EntryInfo &entry, Cell &cell) {
-  double tokens = double(cell.tokens), experts = double(manifest.experts), k = double(manifest.expertsPerToken);
-  cell.flops = entry.cost.flopsPerToken * tokens;
-  // Prefill asks for the logits of its last token only.
-  if (entry.kind == EntryKind::LanguageModel)
-    cell.flops -= (tokens - 1) * 2 * double(manifest.hiddenSize) * double(manifest.vocabSize);
-  cell.flops = std::max(cell.flops, 0.0);
-  double distinct = experts > 0 ? experts * (1 - std::pow(1 - std::min(1.0, k / experts), tokens)) : 0;
-  cell.bytes = entry.cost.denseBytes + entry.cost.moeLayers * distinct * entry.cost.expertBytes;
+/// The machine to predict and compare with: this user's calibration, or what is measured now.
+struct Limits {
+  Machine machine;
+  std::string file; // that it was read from; empty: measured now
+};
+
+Limits findLimits(const Model &model) {
+  std::string path = machineFilePath(), error;
+  std::optional<Machine> machine;
+  if (!path.empty())
+    machine = loadMachine(path, cpuModel(), usableCores(), error);
+  if (!error.empty())
+    fprintf(stderr, "note: %s; measuring this machine now (bench --calibrate replaces the file)\n", error.c_str());
+  // A calibration of another version may not know the level.
+  if (machine && machine->peak(model.isa(), Arithmetic::F32, 1) > 0)
+    return {std::move(*machine), path};
+  return {measureMachine(CalibrationPlan::quick(model.isa(), double(model.manifest().weightsSize))), {}};
+}
+
+/// How often each expert was chosen, by layer, in a call with these results; empty where they do not say.
+std::vector<std::vector<int64_t>> expertCounts(const std::vector<Tensor> &results, int64_t experts) {
+  std::vector<std::vector<int64_t>> counts;
+  for (const Tensor &result : results) {
+    if (result.dtype != DType::I32 || result.shape.size() != 2 || experts <= 0)
+      continue;
+    const int32_t *values = result.as<int32_t>();
+    if (result.name == "expert_counts" && result.shape[1] == experts)
+      for (int64_t layer = 0; layer < result.shape[0]; ++layer)
+        counts.emplace_back(values + layer * experts, values + (layer + 1) * experts);
+    if (result.name == "topk_index") {
+      counts.assign(1, std::vector<int64_t>(size_t(experts)));
+      for (int64_t i = 0; i < result.elements(); ++i)
+        if (values[i] >= 0 && values[i] < experts)
+          ++counts[0][size_t(values[i])];
+    }
+  }
+  return counts;
+}
+
+/// Predicts the call and what this machine would need at least. Programs without stages have cost numbers: random
+/// routing, and logits of the last token only.
+void estimate(const Manifest &manifest, const EntryInfo &entry, const Machine &machine, const Call &call, Cell &cell) {
+  double compute = 0;
+  cell.stages = predict(entry.stages, call, machine, cell.isa, int(cell.threads));
+  for (size_t i = 0; i < entry.stages.size(); ++i) {
+    double peak = machine.peak(cell.isa, entry.stages[i].arithmetic, int(cell.threads));
+    cell.flops += cell.stages[i].operations;
+    cell.bytes += cell.stages[i].weightBytes;
+    compute += peak > 0 ? cell.stages[i].operations / peak : 0;
+  }
+  if (entry.stages.empty()) {
+    cell.flops = entry.cost.flopsPerToken * call.tokens;
+    if (entry.kind == EntryKind::LanguageModel)
+      cell.flops -= (call.tokens - 1) * 2 * double(manifest.hiddenSize) * double(manifest.vocabSize);
+    cell.flops = std::max(cell.flops, 0.0);
+    cell.bytes = entry.cost.denseBytes + entry.cost.moeLayers * entry.cost.expertBytes *
+                                             expectedGroups(manifest.experts, manifest.expertsPerToken, call.tokens);
+    compute = cell.flops / machine.peak(cell.isa, Arithmetic::F32, int(cell.threads));
+  }
+  double memory = cell.bytes / machine.readBandwidth(cell.bytes, int(cell.threads));
+  cell.roofline = std::max(compute, memory) / cell.median;
 }
 
 /// Random values of a fixed seed: normal for floats, zero for everything else (any integer is a valid zero).
@@ -61,13 +111,18 @@ Tensor randomTensor(const ArgumentInfo &argument, int64_t tokens) {
   return argument.dtype == DType::F32 ? values : convertTensor(values.view(), argument.dtype);
 }
 
-/// A function that does one call of the entry.
-std::function<void()> prepareCall(const Model &model, const EntryInfo &entry, int64_t tokens) {
+/// One call of an entry, again and again.
+struct Prepared {
+  std::function<std::vector<Tensor>()> call;
+  int64_t past = 0;
+};
+
+Prepared prepareCall(const Model &model, const EntryInfo &entry, int64_t tokens) {
   if (entry.kind != EntryKind::LanguageModel) {
     std::vector<Tensor> inputs;
     for (const ArgumentInfo *argument : entry.withRole(Role::Input))
       inputs.push_back(randomTensor(*argument, tokens));
-    return [&model, &entry, inputs = std::move(inputs)] { model.call(entry, inputs); };
+    return {[&model, &entry, inputs = std::move(inputs)] { return model.call(entry, inputs); }};
   }
   auto languageModel = std::make_shared<LanguageModel>(model, entry);
   int64_t limit = languageModel->maxPositions();
@@ -83,19 +138,21 @@ std::function<void()> prepareCall(const Model &model, const EntryInfo &entry, in
   if (past > 0)
     languageModel->forward({ids.data(), size_t(past)}, past, 1, *cache);
   ids.erase(ids.begin(), ids.begin() + past);
-  return [=] {
+  auto call = [=] {
     cache->length = past; // the same positions are written again
-    languageModel->forward(ids, tokens, 1, *cache);
+    return languageModel->forward(ids, tokens, 1, *cache);
   };
+  return {call, past};
 }
 
-void measure(const std::function<void()> &call, Cell &cell) {
-  call(); // pages and caches
+/// Returns the results of the first call, which is not measured: it meets cold pages and caches.
+std::vector<Tensor> measure(const Prepared &prepared, Cell &cell) {
+  std::vector<Tensor> results = prepared.call();
   std::vector<double> seconds;
   double sum = 0;
   while (seconds.size() < size_t(leastRepetitions) || sum < secondsPerCell) {
     auto start = std::chrono::steady_clock::now();
-    call();
+    prepared.call();
     seconds.push_back(secondsSince(start));
     sum += seconds.back();
   }
@@ -103,6 +160,7 @@ void measure(const std::function<void()> &call, Cell &cell) {
   cell.repetitions = seconds.size();
   cell.fastest = seconds.front();
   cell.median = (seconds[(seconds.size() - 1) / 2] + seconds[seconds.size() / 2]) / 2;
+  return results;
 }
 
 std::vector<const EntryInfo *> chooseEntries(const Manifest &manifest, const std::string &name) {
@@ -117,21 +175,73 @@ std::vector<const EntryInfo *> chooseEntries(const Manifest &manifest, const std
   return entries;
 }
 
+const char *boundOf(const StageCost &cost) {
+  if (cost.overheadSeconds > std::max(cost.memorySeconds, cost.computeSeconds))
+    return "overhead";
+  return cost.memorySeconds >= cost.computeSeconds ? "memory" : "compute";
+}
+
 Json describe(const Cell &cell) {
-  return {{"entry", cell.entry},
-          {"tokens", cell.tokens},
-          {"threads", cell.threads},
-          {"isa", cell.isa},
-          {"median_ms", cell.median * 1e3},
-          {"min_ms", cell.fastest * 1e3},
-          {"tokens_per_s", double(cell.tokens) / cell.median},
-          {"gflops", cell.flops / cell.median * 1e-9},
-          {"gbytes_per_s", cell.bytes / cell.median * 1e-9},
-          {"roofline", cell.roofline},
-          {"repetitions", cell.repetitions}};
+  Json object = {{"entry", cell.entry},
+                 {"tokens", cell.tokens},
+                 {"threads", cell.threads},
+                 {"isa", cell.isa},
+                 {"median_ms", cell.median * 1e3},
+                 {"min_ms", cell.fastest * 1e3},
+                 {"tokens_per_s", double(cell.tokens) / cell.median},
+                 {"gflops", cell.flops / cell.median * 1e-9},
+                 {"gbytes_per_s", cell.bytes / cell.median * 1e-9},
+                 {"roofline", cell.roofline},
+                 {"repetitions", cell.repetitions}};
+  if (cell.stages.empty())
+    return object;
+  object["predicted_ms"] = totalSeconds(cell.stages) * 1e3;
+  Json stages = Json::array();
+  for (const StageCost &stage : cell.stages)
+    stages.push_back({{"name", stage.name},
+                      {"predicted_ms", stage.seconds() * 1e3},
+                      {"bound", boundOf(stage)},
+                      {"flops", stage.operations},
+                      {"weight_bytes", stage.weightBytes},
+                      {"activation_bytes", stage.activationBytes}});
+  object["stages"] = std::move(stages);
+  return object;
+}
+
+std::string stageTable(const Cell &cell) {
+  std::string text = format("%s, %lld tokens, %lld threads: %.3f ms predicted\n", cell.entry.c_str(),
+                            (long long)cell.tokens, (long long)cell.threads, totalSeconds(cell.stages) * 1e3);
+  for (const StageCost &stage : cell.stages)
+    text += format("  %-18s %12.3f ms  %-8s %10.3f MFLOP %10.3f MB\n", stage.name.c_str(), stage.seconds() * 1e3,
+                   boundOf(stage), stage.operations * 1e-6, stage.bytes() * 1e-6);
+  return text;
 }
 
 } // namespace
+
+void calibrateCommand(const BenchOptions &options) {
+  std::string path = machineFilePath(), error;
+  if (path.empty())
+    throw InputError("bench --calibrate: expected XDG_CACHE_HOME or HOME to say where to store the result but neither "
+                     "is set");
+  Machine machine = measureMachine(CalibrationPlan::complete());
+  if (!storeMachine(path, machine, error))
+    throw InputError(error);
+  if (options.json)
+    return writeOutput(Json{{"calibration", Json::parse(machineText(machine))}, {"file", path}}.dump() + "\n");
+  std::string text = format("%s, %d threads; stored in %s\n", machine.cpu.c_str(), machine.threads, path.c_str());
+  text += format("caches: L2 %.0f KiB per core, L3 %.0f KiB\nparallel loop: %.2f us\n", machine.l2Bytes / 1024,
+                 machine.l3Bytes / 1024, machine.loopSeconds * 1e6);
+  text += format("%-28s %14s %14s\n", "", "one thread", "all threads");
+  for (const BandwidthPoint &point : machine.bandwidth)
+    text += format("read %10.2f MiB             %9.1f GB/s %9.1f GB/s\n", point.footprint / (1 << 20),
+                   point.bytes.one * 1e-9, point.bytes.all * 1e-9);
+  for (const Peak &peak : machine.peaks)
+    text += format("%-12s %-10s      %9.1f GF/s %9.1f GF/s\n", peak.level.c_str(),
+                   std::string(arithmeticName(peak.arithmetic)).c_str(), peak.operations.one * 1e-9,
+                   peak.operations.all * 1e-9);
+  writeOutput(text);
+}
 
 void benchCommand(const Model &model, const BenchOptions &options) {
   const Manifest &manifest = model.manifest();
@@ -151,14 +261,13 @@ void benchCommand(const Model &model, const BenchOptions &options) {
   if (threads.empty())
     threads.push_back(before);
 
-  std::map<int64_t, Roofline> limits;
+  Limits limits = findLimits(model);
+  const Machine &machine = limits.machine;
   std::vector<Cell> cells;
   {
     Progress progress("bench", int64_t(threads.size() * entries.size() * tokens.size()));
     for (int64_t count : threads) {
       setThreadCount(int(count));
-      if (!limits.count(count))
-        limits[count] = measureRoofline(model.isa(), manifest.weightsSize);
       for (const EntryInfo *entry : entries)
         for (int64_t length : tokens) {
           Cell cell;
@@ -166,9 +275,13 @@ void benchCommand(const Model &model, const BenchOptions &options) {
           cell.isa = model.isa();
           cell.tokens = length;
           cell.threads = count;
-          estimateWork(manifest, *entry, cell);
-          measure(prepareCall(model, *entry, length), cell);
-          cell.roofline = std::max(cell.flops / limits[count].flops, cell.bytes / limits[count].bytes) / cell.median;
+          Prepared prepared = prepareCall(model, *entry, length);
+          std::vector<Tensor> results = measure(prepared, cell);
+          Call call;
+          call.tokens = double(length);
+          call.past = double(prepared.past);
+          call.counts = expertCounts(results, manifest.experts);
+          estimate(manifest, *entry, machine, call, cell);
           cells.push_back(std::move(cell));
           progress.advance(1);
         }
@@ -176,27 +289,49 @@ void benchCommand(const Model &model, const BenchOptions &options) {
   }
   setThreadCount(before);
 
+  // The limits that "roofline" compares with, of the arithmetic that most of the work is done in.
+  double weights = double(manifest.weightsSize), most = 0;
+  Arithmetic arithmetic = Arithmetic::F32;
+  for (const Stage &stage : entries.front()->stages)
+    if (double work = stage.repeats * stage.rowOperations * double(stage.choices); work > most) {
+      most = work;
+      arithmetic = stage.arithmetic;
+    }
+  auto peakOf = [&](int64_t count) { return machine.peak(model.isa(), arithmetic, int(count)) * 1e-9; };
+  auto bandwidthOf = [&](int64_t count) { return machine.readBandwidth(weights, int(count)) * 1e-9; };
   if (options.json) {
-    Json results = Json::array(), machine = Json::array();
+    Json results = Json::array(), list = Json::array();
     for (const Cell &cell : cells)
       results.push_back(describe(cell));
-    for (auto &[count, limit] : limits)
-      machine.push_back(
-          {{"threads", count}, {"peak_gflops", limit.flops * 1e-9}, {"peak_gbytes_per_s", limit.bytes * 1e-9}});
-    writeOutput(Json{{"results", results}, {"machine", machine}}.dump() + "\n");
+    for (int64_t count : threads)
+      list.push_back({{"threads", count},
+                      {"peak_gflops", peakOf(count)},
+                      {"peak_arithmetic", arithmeticName(arithmetic)},
+                      {"peak_gbytes_per_s", bandwidthOf(count)},
+                      {"source", limits.file.empty() ? "measured" : "stored"}});
+    writeOutput(Json{{"results", results}, {"machine", list}}.dump() + "\n");
     return;
   }
   std::string text;
-  for (auto &[count, limit] : limits)
-    text += format("%lld thread%s, %s: at most %.1f GFLOP/s, %.1f GB/s\n", (long long)count, count == 1 ? "" : "s",
-                   model.isa().c_str(), limit.flops * 1e-9, limit.bytes * 1e-9);
-  text += format("%-16s %8s %8s %12s %12s %12s %10s %10s %9s\n", "entry", "tokens", "threads", "median ms", "min ms",
-                 "tokens/s", "GFLOP/s", "GB/s", "roofline");
-  for (const Cell &cell : cells)
-    text += format("%-16s %8lld %8lld %12.3f %12.3f %12.0f %10.2f %10.2f %8.1f%%\n", cell.entry.c_str(),
-                   (long long)cell.tokens, (long long)cell.threads, cell.median * 1e3, cell.fastest * 1e3,
-                   double(cell.tokens) / cell.median, cell.flops / cell.median * 1e-9, cell.bytes / cell.median * 1e-9,
-                   cell.roofline * 100);
+  for (int64_t count : threads)
+    text +=
+        format("%lld thread%s, %s: at most %.1f GFLOP/s (%s), %.1f GB/s\n", (long long)count, count == 1 ? "" : "s",
+               model.isa().c_str(), peakOf(count), std::string(arithmeticName(arithmetic)).c_str(), bandwidthOf(count));
+  text += limits.file.empty() ? "limits measured now; bench --calibrate measures them well and stores them\n"
+                              : "limits from " + limits.file + "\n";
+  text += format("%-16s %8s %8s %12s %12s %12s %12s %10s %10s %9s\n", "entry", "tokens", "threads", "median ms",
+                 "predicted ms", "min ms", "tokens/s", "GFLOP/s", "GB/s", "roofline");
+  for (const Cell &cell : cells) {
+    std::string predicted = cell.stages.empty() ? "-" : format("%.3f", totalSeconds(cell.stages) * 1e3);
+    text += format("%-16s %8lld %8lld %12.3f %12s %12.3f %12.0f %10.2f %10.2f %8.1f%%\n", cell.entry.c_str(),
+                   (long long)cell.tokens, (long long)cell.threads, cell.median * 1e3, predicted.c_str(),
+                   cell.fastest * 1e3, double(cell.tokens) / cell.median, cell.flops / cell.median * 1e-9,
+                   cell.bytes / cell.median * 1e-9, cell.roofline * 100);
+  }
+  if (options.stages)
+    for (const Cell &cell : cells)
+      if (!cell.stages.empty())
+        text += stageTable(cell);
   writeOutput(text);
 }
 

@@ -49,6 +49,8 @@ struct BenchOptions {
   std::vector<int64_t> tokens;  // empty: 1, 16, 256 as far as the model allows
   std::vector<int64_t> threads; // empty: the number in force
   std::string entry;            // empty: main, or all entries
+  bool calibrate = false;       // measure the machine and leave
+  bool stages = false;          // list what is predicted of each stage
   bool json = false;
 };
 
@@ -57,6 +59,8 @@ void runCommand(const Model &model, const RunOptions &options);
 void generateCommand(const Model &model, const GenerateOptions &options);
 void scoreCommand(const Model &model, const ScoreOptions &options);
 void benchCommand(const Model &model, const BenchOptions &options);
+/// `bench --calibrate`: measures this machine for the cost model and stores the result for this user.
+void calibrateCommand(const BenchOptions &options);
 
 /// Writes to standard output at once. Throws InputError if that fails (a full disk).
 void writeOutput(const std::string &text);

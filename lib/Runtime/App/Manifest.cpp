@@ -144,6 +144,39 @@ void checkLanguageModel(const Value &value, const EntryInfo &entry) {
     value["results"].fail("a language model to give logits [?,?,vocabulary] first", "other results");
 }
 
+/// Numbers that a stage may leave out have the value that Stage gives them.
+Stage readStage(const Value &value) {
+  Stage stage;
+  stage.name = value["name"].text();
+  stage.kind = oneOf<StageKind>(
+      value["kind"], {{"product", StageKind::Product}, {"attention", StageKind::Attention}, {"rows", StageKind::Rows}});
+  stage.rows =
+      oneOf<RowsOf>(value["rows"], {{"tokens", RowsOf::Tokens}, {"choices", RowsOf::Choices}, {"kept", RowsOf::Kept}});
+  std::optional<Arithmetic> arithmetic = parseArithmetic(value["arithmetic"].text());
+  if (!arithmetic)
+    value["arithmetic"].fail("one of f32, bf16, int8");
+  stage.arithmetic = *arithmetic;
+  auto real = [&](const char *key, double &to) {
+    if (value.has(key))
+      to = value[key].number();
+  };
+  auto whole = [&](const char *key, int64_t &to, int64_t least) {
+    if (value.has(key))
+      to = value[key].integer(least);
+  };
+  real("repeats", stage.repeats);
+  real("loops", stage.loops);
+  whole("groups", stage.groups, 1);
+  whole("choices", stage.choices, 1);
+  real("group_bytes", stage.groupBytes);
+  real("row_bytes", stage.rowBytes);
+  real("row_operations", stage.rowOperations);
+  real("position_bytes", stage.positionBytes);
+  real("pair_operations", stage.pairOperations);
+  whole("window", stage.window, 0);
+  return stage;
+}
+
 EntryInfo readEntry(const Value &value, const Manifest &manifest) {
   EntryInfo entry;
   entry.name = value["name"].text();
@@ -182,6 +215,8 @@ EntryInfo readEntry(const Value &value, const Manifest &manifest) {
     entry.cost = {cost["flops_per_token"].number(), cost["dense_bytes"].number(), cost["expert_bytes"].number(),
                   cost["moe_layers"].number()};
   }
+  if (value.has("stages"))
+    value["stages"].each([&](Value stage) { entry.stages.push_back(readStage(stage)); });
   if (entry.kind == EntryKind::LanguageModel)
     checkLanguageModel(value, entry);
   return entry;

@@ -93,7 +93,7 @@ Machine readOne(const Json &object) {
 Json writeOne(const Machine &machine) {
   Json bandwidth = Json::array(), peaks = Json::array();
   for (const BandwidthPoint &point : machine.bandwidth) {
-    Json object{{"footprint", point.footprint}};
+    Json object{{"footprint", int64_t(point.footprint)}};
     object.update(writeRate(point.bytes));
     bandwidth.push_back(std::move(object));
   }
@@ -104,8 +104,8 @@ Json writeOne(const Machine &machine) {
   }
   return {{"cpu", machine.cpu},
           {"threads", machine.threads},
-          {"l2_bytes", machine.l2Bytes},
-          {"l3_bytes", machine.l3Bytes},
+          {"l2_bytes", int64_t(machine.l2Bytes)},
+          {"l3_bytes", int64_t(machine.l3Bytes)},
           {"parallel_loop_us", machine.loopSeconds * 1e6},
           {"read_gbytes_per_s", std::move(bandwidth)},
           {"peak_gflops", std::move(peaks)}};
@@ -208,6 +208,10 @@ std::optional<Machine> readMachine(const std::string &path, std::string &error) 
   });
 }
 
+std::string machineText(const Machine &machine) {
+  return writeOne(machine).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 bool storeMachine(const std::string &path, const Machine &machine, std::string &error) {
   error.clear();
   std::string temporary = path + "." + std::to_string(getpid()) + ".tmp";
@@ -224,7 +228,9 @@ bool storeMachine(const std::string &path, const Machine &machine, std::string &
     if (fs::path folder = fs::path(path).parent_path(); !folder.empty())
       fs::create_directories(folder);
     std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
-    file << Json{{"version", fileVersion}, {"machines", std::move(machines)}}.dump(1) << "\n";
+    file << Json{{"version", fileVersion}, {"machines", std::move(machines)}}.dump(1, ' ', false,
+                                                                                   Json::error_handler_t::replace)
+         << "\n";
     file.close();
     if (!file)
       throw Invalid(std::string("cannot be written: ") + std::strerror(errno));

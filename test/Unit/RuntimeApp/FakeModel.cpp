@@ -154,7 +154,16 @@ const MoeEntryVariant moe_model_variants[] = {
   "results": [
    {"name": "logits", "dtype": "F32", "shape": [-1, -1, 257]},
    {"name": "expert_counts", "dtype": "I32", "shape": [2, 4]}],
-  "cost": {"flops_per_token": 1e6, "dense_bytes": 4e4, "expert_bytes": 1e4, "moe_layers": 2}},
+  "cost": {"flops_per_token": 1e6, "dense_bytes": 4e4, "expert_bytes": 1e4, "moe_layers": 2},
+  "stages": [
+   {"name": "router", "kind": "product", "rows": "tokens", "arithmetic": "f32", "repeats": 2, "group_bytes": 512,
+    "row_bytes": 64, "row_operations": 256},
+   {"name": "gate/up", "kind": "product", "rows": "choices", "arithmetic": "bf16", "repeats": 2, "groups": 4,
+    "choices": 2, "group_bytes": 10000, "row_bytes": 100, "row_operations": 10000},
+   {"name": "attention", "kind": "attention", "rows": "tokens", "arithmetic": "f32", "repeats": 2, "position_bytes": 32,
+    "pair_operations": 64, "row_bytes": 16},
+   {"name": "head", "kind": "product", "rows": "kept", "arithmetic": "bf16", "group_bytes": 40000,
+    "row_operations": 40000}]},
  {"name": "edges", "kind": "function", "arguments": [
    {"name": "x", "role": "input", "dtype": "F32", "shape": [-1, 4]}],
   "results": [

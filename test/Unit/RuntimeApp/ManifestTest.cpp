@@ -43,6 +43,14 @@ TEST(Manifest, IsRead) {
   EXPECT_EQ(entry.withRole(Role::Parameter)[0]->parameter, 0u);
   EXPECT_EQ(entry.results[0].shape, (std::vector<int64_t>{-1, -1, 257}));
   EXPECT_EQ(entry.cost.expertBytes, 1e4);
+  ASSERT_EQ(entry.stages.size(), 4u);
+  EXPECT_EQ(entry.stages[1].name, "gate/up");
+  EXPECT_EQ(entry.stages[1].rows, RowsOf::Choices);
+  EXPECT_EQ(entry.stages[1].arithmetic, Arithmetic::BF16);
+  EXPECT_EQ(entry.stages[1].groups, 4);
+  EXPECT_EQ(entry.stages[2].kind, StageKind::Attention);
+  EXPECT_EQ(entry.stages[2].positionBytes, 32);
+  EXPECT_EQ(entry.stages[3].loops, 1);
   EXPECT_THROW(manifest.entry("other"), InputError);
 }
 
@@ -90,6 +98,12 @@ TEST(Manifest, BrokenOnesAreRefusedWithTheKey) {
             "manifest: entries[1].results[0].shape: expected at most 8 dimensions but got 9");
   EXPECT_EQ(errorAfter([](json &m) { m["entries"][0]["cost"]["flops_per_token"] = -1; }),
             "manifest: entries[0].cost.flops_per_token: expected a number of at least 0 but got -1");
+  EXPECT_EQ(errorAfter([](json &m) { m["entries"][0]["stages"][1]["rows"] = "columns"; }),
+            "manifest: entries[0].stages[1].rows: expected one of tokens, choices, kept but got \"columns\"");
+  EXPECT_EQ(errorAfter([](json &m) { m["entries"][0]["stages"][0]["arithmetic"] = "f64"; }),
+            "manifest: entries[0].stages[0].arithmetic: expected one of f32, bf16, int8 but got \"f64\"");
+  EXPECT_EQ(errorAfter([](json &m) { m["entries"][0]["stages"][1]["groups"] = 0; }),
+            "manifest: entries[0].stages[1].groups: expected an integer of at least 1 but got 0");
 }
 
 TEST(Manifest, TextThatIsNotJsonIsRefused) {
