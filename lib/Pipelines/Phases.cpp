@@ -82,6 +82,8 @@ static void buildRoute(OpPassManager &pm, const PipelineOptions &options) {
 static void buildFuse(OpPassManager &pm, const PipelineOptions &options) {
   if (options.reference)
     return;
+  // Epilogues first: elementwise fusion moves reshapes between a product and what it is followed by.
+  pm.addPass(createMoeFuseGroupedMatmuls());
   pm.addPass(createLinalgElementwiseOpFusionPass());
   addCleanUp(pm);
   pm.addPass(createMoeFuseGroupedMatmuls());

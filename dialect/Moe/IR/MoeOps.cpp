@@ -489,7 +489,18 @@ LogicalResult TileMapOp::reifyResultShapes(OpBuilder &b, ReifiedRankedShapedType
 
 LogicalResult AttentionOp::verify() {
   ShapedType query = shaped(getQuery()), keys = shaped(getKeys()), values = shaped(getCachedValues());
-  ShapedType result = shaped(getResult());
+  bool onTensors = hasPureTensorSemantics();
+  for (Value operand : {getKeys(), getCachedValues(), getInit()})
+    if (operand && isa<TensorType>(operand.getType()) != onTensors)
+      return emitOpError("expected operands that are all tensors or all memrefs but got ")
+             << query << " and " << operand.getType();
+  if (onTensors != bool(getResult()) || (!onTensors && !getInit()))
+    return emitOpError("expected ") << (onTensors ? "a result" : "'outs' and no result") << " with operands on "
+                                    << (onTensors ? "tensors" : "memrefs");
+  ShapedType result = shaped(onTensors ? getResult() : getInit());
+  if (onTensors && getInit() && getInit().getType() != getResult().getType())
+    return emitOpError("expected 'outs' of the type of the result, ")
+           << getResult().getType() << ", but got " << getInit().getType();
   for (int64_t dim = 0; dim < 4; ++dim) {
     if (failed(expectSize(*this, "result", result, dim, query.getDimSize(dim), "the size in 'query'")) ||
         failed(expectSize(*this, "values", values, dim, keys.getDimSize(dim), "the size in 'keys'")))
@@ -510,6 +521,15 @@ LogicalResult AttentionOp::verify() {
 }
 
 LogicalResult AttentionOp::reifyResultShapes(OpBuilder &b, ReifiedRankedShapedTypeDims &shapes) {
-  shapes.push_back(sizesOf(b, getLoc(), getQuery()));
+  if (getResult())
+    shapes.push_back(sizesOf(b, getLoc(), getQuery()));
   return success();
+}
+
+void AttentionOp::getEffects(SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {
+  if (hasPureTensorSemantics())
+    return;
+  for (OpOperand *operand : {&getQueryMutable(), &getKeysMutable(), &getCachedValuesMutable()})
+    effects.emplace_back(MemoryEffects::Read::get(), operand);
+  effects.emplace_back(MemoryEffects::Write::get(), &*getInitMutable().begin());
 }

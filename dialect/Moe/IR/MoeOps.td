@@ -30,6 +30,7 @@ def Moe_IndexVector : TensorRankOf<[I32], [1]>;
 def Moe_RowTensor : TensorRankOf<[AnyFloat, AnyInteger], [1, 2, 3, 4]>; // [R, ...]
 def Moe_FloatMatrix : TensorRankOf<[F16, BF16, F32, F64], [2]>;
 def Moe_F32Matrix : TensorRankOf<[F32], [2]>;
+def Moe_HeadsBuffer : AnyTypeOf<[TensorRankOf<[AnyFloat], [4]>, MemRefRankOf<[AnyFloat], [4]>]>; // [B, S, heads, D]
 def Moe_Buffer : AnyTypeOf<[AnyRankedTensor, AnyMemRef]>;               // before and after bufferization
 
 //===----------------------------------------------------------------------===//
@@ -367,9 +368,11 @@ def Moe_WorkersOp : Moe_Op<"workers", [Pure]> {
 // What surrounds the experts
 //===----------------------------------------------------------------------===//
 
-def Moe_AttentionOp : Moe_TensorOp<"attention", [
+def Moe_AttentionOp : Moe_Op<"attention", [
     DeclareOpInterfaceMethods<TilingInterface, ["getLoopIteratorTypes", "getIterationDomain", "getTiledImplementation",
-                                                "getResultTilePosition"]>]> {
+                                                "getResultTilePosition"]>,
+    DeclareOpInterfaceMethods<ReifyRankedShapedTypeOpInterface, ["reifyResultShapes"]>,
+    DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
   let summary = "causal grouped-query attention over a key-value cache";
   let description = [{
     For sequence b, query s and head h, with p = past + s the query's absolute position and g = h / (Hq / Hkv) its
@@ -378,7 +381,7 @@ def Moe_AttentionOp : Moe_TensorOp<"attention", [
         z[q] = scale * sum over d ascending of query[b, s, h, d] * keys[b, q, g, d]     for max(0, p - window + 1) <= q <= p
         out[b, s, h] = sum over q ascending of softmax(z)[q] * values[b, q, g]
 
-    all in f32. Cache positions after p are never read, so the result of a token is the same bits whether it comes alone,
+    all in f32, and at last rounded to the element type of the result. Cache positions after p are never read, so the result of a token is the same bits whether it comes alone,
     in a batch, or in any split of its sequence.
 
     | operand | shape |
@@ -386,23 +389,35 @@ def Moe_AttentionOp : Moe_TensorOp<"attention", [
     | query | [B, S, Hq, D] |
     | keys, values | [B, capacity, Hkv, D], capacity >= past + S |
     | past | index |
-    | result | [B, S, Hq, D] f32 |
+    | outs | [B, S, Hq, D]: where the result goes, in tiles and on memrefs; its value is not read |
+    | result | [B, S, Hq, D], of tensors only |
 
     `window` counts visible positions including the own one; absent: all.
 
-    Made by: import. Tiled over queries and heads, then lowered in: tile (and by `--moe-to-linalg`).
+    Made by: import, with a result of f32; fuse lets it round. Tiled over sequences, queries and key-value heads (a head and the query heads that share it stay
+    together) by: tile. Lowered in: kernel (to vector loops on memrefs), or by `--moe-to-linalg`.
 
     ```mlir
     %y = moe.attention %q, %k, %v past(%past) {scale = 0.125 : f32}
         : tensor<?x?x32x64xbf16>, tensor<?x?x4x64xbf16>, tensor<?x?x4x64xbf16> -> tensor<?x?x32x64xf32>
     ```
   }];
-  let arguments = (ins TensorRankOf<[AnyFloat], [4]>:$query, TensorRankOf<[AnyFloat], [4]>:$keys,
-                       TensorRankOf<[AnyFloat], [4]>:$cachedValues, Index:$past, F32Attr:$scale, OptionalAttr<I64Attr>:$window);
-  let results = (outs TensorRankOf<[F32], [4]>:$result);
+  let arguments = (ins Moe_HeadsBuffer:$query, Moe_HeadsBuffer:$keys, Moe_HeadsBuffer:$cachedValues, Index:$past,
+                       Optional<Moe_HeadsBuffer>:$init, F32Attr:$scale, OptionalAttr<I64Attr>:$window);
+  let results = (outs Optional<TensorRankOf<[AnyFloat], [4]>>:$result);
   let assemblyFormat = [{
-    $query `,` $keys `,` $cachedValues `past` `(` $past `)` attr-dict
-    `:` type($query) `,` type($keys) `,` type($cachedValues) `->` type($result)
+    $query `,` $keys `,` $cachedValues `past` `(` $past `)` (`outs` `(` $init^ `:` type($init) `)`)? attr-dict
+    `:` type($query) `,` type($keys) `,` type($cachedValues) (`->` type($result)^)?
+  }];
+  let extraClassDeclaration = [{
+    bool hasPureTensorSemantics() { return ::llvm::isa<::mlir::TensorType>(getQuery().getType()); }
+    /// Query heads that share a key-value head.
+    int64_t getGroupSize() {
+      return ::llvm::cast<::mlir::ShapedType>(getQuery().getType()).getDimSize(2) /
+             ::llvm::cast<::mlir::ShapedType>(getKeys().getType()).getDimSize(2);
+    }
+    /// Queries of a tile: so many that reading keys and values once for all of them and their heads pays.
+    int64_t getQueriesPerTile() { return ::std::max<int64_t>(64 / getGroupSize(), 1); }
   }];
   let hasVerifier = 1;
 }

@@ -120,9 +120,10 @@ FailureOr<TilingResult> AttentionOp::getTiledImplementation(OpBuilder &b, ArrayR
   AffineExpr d0, d1;
   bindDims(b.getContext(), d0, d1);
   OpFoldResult past = affine::makeComposedFoldedAffineApply(b, loc, d0 + d1, {OpFoldResult(getPast()), offsets[1]});
+  Value init = tensor::EmptyOp::create(b, loc, querySizes, getElementTypeOrSelf(getResult().getType()));
   auto tiled =
-      AttentionOp::create(b, loc, cast<RankedTensorType>(query.getType()).clone(b.getF32Type()), query, keys, values,
-                          getValueOrCreateConstantIndexOp(b, loc, past), getScaleAttr(), getWindowAttr());
+      AttentionOp::create(b, loc, init.getType(), query, keys, values, getValueOrCreateConstantIndexOp(b, loc, past),
+                          init, getScaleAttr(), getWindowAttr());
   return TilingResult{{tiled}, {tiled.getResult()}, {query, keys, values}};
 }
 

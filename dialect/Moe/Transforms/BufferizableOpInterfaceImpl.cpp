@@ -1,4 +1,4 @@
-//===- BufferizableOpInterfaceImpl.cpp - grouped_matmul on buffers --------===//
+//===- BufferizableOpInterfaceImpl.cpp - moe ops on buffers ---------------===//
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
@@ -47,9 +47,52 @@ struct GroupedMatmulInterface : DstBufferizableOpInterfaceExternalModel<GroupedM
     return success();
   }
 };
+
+/// Tiles of attention, which say where their result goes.
+struct AttentionInterface : BufferizableOpInterface::ExternalModel<AttentionInterface, AttentionOp> {
+  static bool isInit(Operation *op, OpOperand &operand) {
+    auto attention = cast<AttentionOp>(op);
+    return attention.getInit() && &operand == &*attention.getInitMutable().begin();
+  }
+
+  bool bufferizesToMemoryRead(Operation *op, OpOperand &operand, const AnalysisState &) const {
+    return !isInit(op, operand);
+  }
+  bool bufferizesToMemoryWrite(Operation *op, OpOperand &operand, const AnalysisState &) const {
+    return isInit(op, operand);
+  }
+  AliasingValueList getAliasingValues(Operation *op, OpOperand &operand, const AnalysisState &) const {
+    if (!isInit(op, operand))
+      return {};
+    return {{op->getResult(0), BufferRelation::Equivalent}};
+  }
+
+  LogicalResult bufferize(Operation *op, RewriterBase &rewriter, const BufferizationOptions &options,
+                          BufferizationState &state) const {
+    auto attention = cast<AttentionOp>(op);
+    if (!attention.hasPureTensorSemantics())
+      return success();
+    if (!attention.getInit())
+      return op->emitOpError("expected 'outs' before bufferization");
+    SmallVector<Value> buffers;
+    for (Value operand :
+         {attention.getQuery(), attention.getKeys(), attention.getCachedValues(), attention.getInit()}) {
+      FailureOr<Value> buffer = getBuffer(rewriter, operand, options, state);
+      if (failed(buffer))
+        return failure();
+      buffers.push_back(*buffer);
+    }
+    AttentionOp::create(rewriter, op->getLoc(), /*resultTypes=*/Type(), buffers[0], buffers[1], buffers[2],
+                        attention.getPast(), buffers[3], attention.getScaleAttr(), attention.getWindowAttr());
+    replaceOpWithBufferizedValues(rewriter, op, buffers[3]);
+    return success();
+  }
+};
 } // namespace
 
 void moe::registerBufferizableOpInterfaceExternalModels(DialectRegistry &registry) {
-  registry.addExtension(
-      +[](MLIRContext *context, MoeDialect *) { GroupedMatmulOp::attachInterface<GroupedMatmulInterface>(*context); });
+  registry.addExtension(+[](MLIRContext *context, MoeDialect *) {
+    GroupedMatmulOp::attachInterface<GroupedMatmulInterface>(*context);
+    AttentionOp::attachInterface<AttentionInterface>(*context);
+  });
 }

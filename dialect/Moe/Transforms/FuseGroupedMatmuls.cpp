@@ -146,10 +146,36 @@ struct FuseEpilogue : OpRewritePattern<linalg::GenericOp> {
   }
 };
 
+/// What only rounds the result of an attention: the attention does it.
+struct FuseRounding : OpRewritePattern<linalg::GenericOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(linalg::GenericOp op, PatternRewriter &rewriter) const override {
+    if (op.getNumDpsInputs() != 1 || op.getNumResults() != 1 || op.getNumReductionLoops() != 0)
+      return rewriter.notifyMatchFailure(op, "not elementwise on one tensor");
+    auto attention = op.getDpsInputs().front().getDefiningOp<AttentionOp>();
+    if (!attention || attention.getInit() || !attention->hasOneUse())
+      return rewriter.notifyMatchFailure(op, "not the only user of an attention");
+    auto rounded = op.getBody()->getTerminator()->getOperand(0).getDefiningOp<arith::TruncFOp>();
+    if (!rounded || rounded.getIn() != op.getBody()->getArgument(0) || rounded.getRoundingmode() ||
+        !llvm::all_of(op.getIndexingMapsArray(), [](AffineMap map) { return map.isIdentity(); }))
+      return rewriter.notifyMatchFailure(op, "does more than rounding");
+    auto type = cast<RankedTensorType>(attention.getResult().getType()).clone(rounded.getType());
+    rewriter.modifyOpInPlace(attention, [&] { attention.getResult().setType(type); });
+    if (type != op.getResult(0).getType()) {
+      OpBuilder::InsertionGuard guard(rewriter);
+      rewriter.setInsertionPoint(op);
+      rewriter.replaceOpWithNewOp<tensor::CastOp>(op, op.getResult(0).getType(), attention.getResult());
+    } else {
+      rewriter.replaceOp(op, attention.getResult());
+    }
+    return success();
+  }
+};
+
 struct MoeFuseGroupedMatmulsPass : moe::impl::MoeFuseGroupedMatmulsBase<MoeFuseGroupedMatmulsPass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    patterns.add<FuseGather, FuseEpilogue>(&getContext());
+    patterns.add<FuseGather, FuseEpilogue, FuseRounding>(&getContext());
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();
   }

@@ -58,6 +58,8 @@ def MoeFuseGroupedMatmuls : Pass<"moe-fuse-grouped-matmuls"> {
     * siblings and epilogue: an elementwise `linalg.generic` that reads the results of grouped matmuls over the same x and
       groups (gate and up), and nothing else of their kind, becomes the epilogue of one grouped matmul with all their weights.
 
+    * an elementwise `linalg.generic` that only rounds the result of `moe.attention` becomes the type of that result.
+
     No rounding is removed: a `truncf` in the elementwise op moves into the epilogue as it is.
   }];
   let dependentDialects = ["::moe::MoeDialect"];

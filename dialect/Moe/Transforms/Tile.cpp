@@ -22,28 +22,44 @@ namespace moe {
 #include "dialect/Moe/Transforms/Passes.h.inc"
 } // namespace moe
 
+/// How many loops of `op` go over rows: those of the leading dynamic dimensions of its result, at most 2 (sequences and
+/// the tokens of each).
+static unsigned numRowLoops(TilingInterface op) {
+  SmallVector<utils::IteratorType> loops = op.getLoopIteratorTypes();
+  auto type = dyn_cast<RankedTensorType>(op->getResult(0).getType());
+  unsigned count = 0;
+  unsigned most = type ? std::min<int64_t>(type.getRank() < 3 ? 1 : 2, loops.size()) : 0;
+  while (count < most && count < type.getRank() && type.isDynamicDim(count) &&
+         loops[count] == utils::IteratorType::parallel)
+    ++count;
+  return count;
+}
+
 /// Tile sizes of `op`, 0 for a loop that is not tiled; empty if it is not tiled at all.
 static SmallVector<int64_t> tileSizes(TilingInterface op, int64_t rowBlock) {
-  if (isa<AttentionOp>(*op))
-    return {1, rowBlock, 1};
+  if (auto attention = dyn_cast<AttentionOp>(*op))
+    return {1, attention.getQueriesPerTile(), 1};
   if (isa<linalg::FillOp>(*op))
     return {}; // goes with its consumer, or is a memset
-  // Rows: the first loop, if it is parallel and worth it. Fills and copies of a few elements are not.
-  SmallVector<utils::IteratorType> loops = op.getLoopIteratorTypes();
-  if (loops.empty() || loops.front() != utils::IteratorType::parallel)
+  // Rows, if they are worth it. Fills and copies of a few elements are not.
+  unsigned rowLoops = numRowLoops(op);
+  if (rowLoops == 0)
     return {};
-  auto type = dyn_cast<RankedTensorType>(op->getResult(0).getType());
-  if (!type || !type.isDynamicDim(0))
-    return {};
-  SmallVector<int64_t> sizes(loops.size(), 0);
-  sizes.front() = rowBlock;
+  SmallVector<int64_t> sizes(op.getLoopIteratorTypes().size(), 0);
+  sizes[0] = 1;
+  sizes[rowLoops - 1] = rowBlock;
   return sizes;
 }
 
-/// The rows of `operand` are the iterations of the first loop of `op`, and only those.
-static bool isIndexedByRows(linalg::LinalgOp op, OpOperand &operand) {
+/// The rows of `operand` are the iterations of the first `rowLoops` loops of `op`, and only those.
+static bool isIndexedByRows(linalg::LinalgOp op, OpOperand &operand, unsigned rowLoops) {
   AffineMap map = op.getMatchingIndexingMap(&operand);
-  return map.getNumResults() > 0 && map.getResult(0) == getAffineDimExpr(0, op.getContext());
+  if (map.getNumResults() < rowLoops)
+    return false;
+  for (unsigned loop = 0; loop < rowLoops; ++loop)
+    if (map.getResult(loop) != getAffineDimExpr(loop, op.getContext()))
+      return false;
+  return true;
 }
 
 /// The producers whose rows are only needed by the same rows of `root`: fills, reductions and elementwise ops of a
@@ -52,6 +68,7 @@ static SetVector<Operation *> rowProducers(Operation *root) {
   SetVector<Operation *> chain;
   if (!isa<linalg::LinalgOp>(root))
     return chain;
+  unsigned rowLoops = numRowLoops(cast<TilingInterface>(root));
   chain.insert(root);
   for (bool changed = true; changed;) {
     changed = false;
@@ -60,12 +77,13 @@ static SetVector<Operation *> rowProducers(Operation *root) {
       for (OpOperand &operand : consumer->getOpOperands()) {
         auto producer = operand.get().getDefiningOp<linalg::LinalgOp>();
         if (!producer || chain.contains(producer) || producer->getBlock() != root->getBlock() ||
-            producer->getNumResults() != 1 || !isIndexedByRows(linalgConsumer, operand) ||
-            !isIndexedByRows(producer, *producer.getDpsInitsMutable().begin()) ||
-            producer.getIteratorTypesArray().front() != utils::IteratorType::parallel)
+            producer->getNumResults() != 1 || !isIndexedByRows(linalgConsumer, operand, rowLoops) ||
+            !isIndexedByRows(producer, *producer.getDpsInitsMutable().begin(), rowLoops) ||
+            !llvm::all_of(ArrayRef(producer.getIteratorTypesArray()).take_front(rowLoops), linalg::isParallelIterator))
           continue;
         bool onlyHere = llvm::all_of(producer->getUses(), [&](OpOperand &use) {
-          return chain.contains(use.getOwner()) && isIndexedByRows(cast<linalg::LinalgOp>(use.getOwner()), use);
+          return chain.contains(use.getOwner()) &&
+                 isIndexedByRows(cast<linalg::LinalgOp>(use.getOwner()), use, rowLoops);
         });
         if (onlyHere)
           changed |= chain.insert(producer);

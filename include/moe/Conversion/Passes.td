@@ -32,7 +32,7 @@ def MoeToLinalg : Pass<"moe-to-linalg"> {
     ```
   }];
   let options = [Option<"keepGroupedMatmul", "keep-grouped-matmul", "bool", "false",
-                        "Leave moe.grouped_matmul to the target">];
+                        "Leave moe.grouped_matmul and moe.attention to the target">];
   let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect",
                            "::mlir::math::MathDialect", "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect",
                            "::moe::MoeDialect"];
@@ -87,6 +87,43 @@ def GroupedMatmulToLoops : Pass<"moe-grouped-matmul-to-loops", "::mlir::ModuleOp
 
     Elements of x and of the weights may be f32, bf16 or f16 (extended to f32 exactly); the last dimension of packed
     weights must be contiguous. Offsets and choices are trusted.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+}
+
+def AttentionToLoops : Pass<"moe-attention-to-loops"> {
+  let summary = "lower moe.attention on memrefs to blocked vector loops";
+  let description = [{
+    Queries are taken in chunks (with all query heads of a key-value head together), keys in blocks of 64 that start at
+    absolute positions divisible by 64. Per chunk and block, keys are widened to f32 and transposed, values widened, once for
+    all rows (pairs of query and head); then, for 4 rows at a time: scores, softmax, weighted sum, each with its sums in
+    registers. Nothing is as large as queries times keys: the scratch has a static size.
+
+    The softmax is the online one: with m the largest score so far, l (16 lanes by position mod 16) and acc the sums so far, a
+    block with scores z gives
+
+        m' = max(m, max z);  a = exp(m - m');  p = exp(z - m');  l' = a * l + p;  acc' = a * acc + p[q] * v[q], q ascending
+
+    and out = acc / (the lanes of l through a fixed tree). Scores are chains of fused multiply-adds over ascending d. A row
+    starts where its window does and ends at its own position; hidden keys get p = 0 and hidden values are not touched. So the
+    order of every sum depends on absolute positions only: results are the same bits for any batch, any split of a sequence,
+    any tiling and any number of threads. m starts at the lowest finite number, so that a block without a visible key changes
+    nothing.
+
+    The attribute `moe.isa` of the function decides how many accumulators are kept in registers, never the order of a sum.
+
+    ```mlir
+    moe.attention %q, %k, %v past(%p) outs(%y : memref<?x?x4x32xf32>) {scale = 1.0 : f32}
+        : memref<?x?x4x32xbf16>, memref<?x?x2x32xbf16>, memref<?x?x2x32xbf16>
+    // becomes
+    %keys = memref.alloc() : memref<32x64xf32>  // and other scratch
+    scf.for %block = %first to %end step %c64 {
+      ... // transpose keys, widen values
+      scf.for %row = %c0 to %rows step %c4 {
+        %scores:16 = scf.for %d = %c0 to %c32 step %c1 iter_args(...) -> (vector<16xf32>, ...) {
+          ... math.fma ...
+    ```
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
                            "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];

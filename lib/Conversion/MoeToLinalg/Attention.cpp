@@ -104,6 +104,12 @@ struct LowerAttention : OpRewritePattern<AttentionOp> {
                         })
                     .front();
     Value result = tensor::CollapseShapeOp::create(b, queryType.clone(f32), out, splitHeads);
+    if (Type element = getElementTypeOrSelf(op.getResult().getType()); !element.isF32())
+      result = generic(b, {result}, {uninitialized(b, querySizes, element)}, 4, {{0, 1, 2, 3}, {0, 1, 2, 3}}, {},
+                       [&](ImplicitLocOpBuilder &b, ValueRange s) -> SmallVector<Value> {
+                         return {arith::TruncFOp::create(b, element, s[0])};
+                       })
+                   .front();
     replaceWithCasts(rewriter, op, result);
     return success();
   }

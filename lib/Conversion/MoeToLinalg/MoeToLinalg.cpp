@@ -38,21 +38,22 @@ struct MoeToLinalgPass : moe::impl::MoeToLinalgBase<MoeToLinalgPass> {
 
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    populateMoeToLinalgPatterns(patterns, /*withGroupedMatmul=*/!keepGroupedMatmul);
+    populateMoeToLinalgPatterns(patterns, /*withTargetOps=*/!keepGroupedMatmul);
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
       return signalPassFailure();
   }
 };
 } // namespace
 
-void moe::populateMoeToLinalgPatterns(RewritePatternSet &patterns, bool withGroupedMatmul) {
+void moe::populateMoeToLinalgPatterns(RewritePatternSet &patterns, bool withTargetOps) {
   populateRoutingToLinalg(patterns);
   populateRowsToLinalg(patterns);
   populateExpertsToLinalg(patterns);
-  if (withGroupedMatmul)
-    populateGroupedMatmulToLinalg(patterns);
   populateTileMapToLinalg(patterns);
   populateGaussianToLinalg(patterns);
-  populateAttentionToLinalg(patterns);
+  if (withTargetOps) {
+    populateGroupedMatmulToLinalg(patterns);
+    populateAttentionToLinalg(patterns);
+  }
   patterns.add<DecomposeSoftmax>(patterns.getContext());
 }

@@ -32,6 +32,7 @@ static void addNarrowFloatEmulation(OpPassManager &pm) {
 
 void moe::addKernelPasses(OpPassManager &pm) {
   pm.addPass(createGroupedMatmulToLoops());
+  pm.addPass(createAttentionToLoops());
   pm.addPass(createExpandCopies());
   pm.addPass(createRowReductionsToVectors());
   pm.addNestedPass<func::FuncOp>(createConvertLinalgToLoopsPass());

@@ -55,7 +55,8 @@ Value Decoder::attention(ModelBuilder &b, LayerState &state, Value x) {
   IntegerAttr windowAttr = visible ? b.ops().getI64IntegerAttr(*visible) : IntegerAttr();
   FloatAttr scale = b.ops().getF32FloatAttr(static_cast<float>(1 / std::sqrt(static_cast<double>(headDim))));
   Value mixed = AttentionOp::create(b.ops(), b.loc(), b.tensor({dynamic, dynamic, config.heads, headDim}, b.f32()),
-                                    query, state.keys, state.values, state.past, scale, windowAttr);
+                                    query, state.keys, state.values, state.past, /*init=*/Value(), scale, windowAttr)
+                    .getResult();
   Value rows = b.collapse(mixed, {{0, 1}, {2, 3}}, {b.sizes(x)[0], b.size(config.heads * headDim)});
   b.at(tensorName(state.layer, "self_attn.o_proj", ""));
   Value weight = b.weight(tensorName(state.layer, "self_attn.o_proj"), {hidden, config.heads * headDim});

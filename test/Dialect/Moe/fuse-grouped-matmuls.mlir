@@ -83,3 +83,35 @@ func.func @two_uses(%x: tensor<?x8xf32>, %o: tensor<5xi32>, %w: tensor<4x16x8xf3
   } -> tensor<?x16xf32>
   return %a, %h : tensor<?x16xf32>, tensor<?x16xf32>
 }
+
+// -----
+
+#id = affine_map<(b, s, h, d) -> (b, s, h, d)>
+// Attention rounds its result itself, where nothing else reads it.
+// CHECK-LABEL: func.func @rounded_attention
+// CHECK: %[[Y:.*]] = moe.attention {{.*}} -> tensor<?x?x4x8xbf16>
+// CHECK: return %[[Y]]
+func.func @rounded_attention(%q: tensor<?x?x4x8xbf16>, %k: tensor<?x?x2x8xbf16>, %past: index, %out: tensor<?x?x4x8xbf16>) -> tensor<?x?x4x8xbf16> {
+  %y = moe.attention %q, %k, %k past(%past) {scale = 1.0 : f32} : tensor<?x?x4x8xbf16>, tensor<?x?x2x8xbf16>, tensor<?x?x2x8xbf16> -> tensor<?x?x4x8xf32>
+  %r = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel", "parallel", "parallel"]}
+      ins(%y : tensor<?x?x4x8xf32>) outs(%out : tensor<?x?x4x8xbf16>) {
+  ^bb0(%in: f32, %o: bf16):
+    %t = arith.truncf %in : f32 to bf16
+    linalg.yield %t : bf16
+  } -> tensor<?x?x4x8xbf16>
+  return %r : tensor<?x?x4x8xbf16>
+}
+
+// CHECK-LABEL: func.func @two_readers_of_attention
+// CHECK: moe.attention {{.*}} -> tensor<?x?x4x8xf32>
+// CHECK: linalg.generic
+func.func @two_readers_of_attention(%q: tensor<?x?x4x8xbf16>, %k: tensor<?x?x2x8xbf16>, %past: index, %out: tensor<?x?x4x8xbf16>) -> (tensor<?x?x4x8xbf16>, tensor<?x?x4x8xf32>) {
+  %y = moe.attention %q, %k, %k past(%past) {scale = 1.0 : f32} : tensor<?x?x4x8xbf16>, tensor<?x?x2x8xbf16>, tensor<?x?x2x8xbf16> -> tensor<?x?x4x8xf32>
+  %r = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel", "parallel", "parallel"]}
+      ins(%y : tensor<?x?x4x8xf32>) outs(%out : tensor<?x?x4x8xbf16>) {
+  ^bb0(%in: f32, %o: bf16):
+    %t = arith.truncf %in : f32 to bf16
+    linalg.yield %t : bf16
+  } -> tensor<?x?x4x8xbf16>
+  return %r, %y : tensor<?x?x4x8xbf16>, tensor<?x?x4x8xf32>
+}

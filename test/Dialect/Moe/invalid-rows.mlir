@@ -178,3 +178,30 @@ func.func @window(%q: tensor<?x?x4x8xf32>, %k: tensor<?x?x2x8xf32>, %past: index
     : tensor<?x?x4x8xf32>, tensor<?x?x2x8xf32>, tensor<?x?x2x8xf32> -> tensor<?x?x4x8xf32>
   return
 }
+
+// -----
+
+func.func @mixed(%q: tensor<?x?x4x8xf32>, %k: memref<?x?x2x8xf32>, %past: index) {
+  // expected-error@+1 {{expected operands that are all tensors or all memrefs but got}}
+  %0 = moe.attention %q, %k, %k past(%past) {scale = 1.0 : f32}
+    : tensor<?x?x4x8xf32>, memref<?x?x2x8xf32>, memref<?x?x2x8xf32> -> tensor<?x?x4x8xf32>
+  return
+}
+
+// -----
+
+func.func @no_outs(%q: memref<?x?x4x8xf32>, %k: memref<?x?x2x8xf32>, %past: index) {
+  // expected-error@+1 {{expected 'outs' and no result with operands on memrefs}}
+  moe.attention %q, %k, %k past(%past) {scale = 1.0 : f32}
+    : memref<?x?x4x8xf32>, memref<?x?x2x8xf32>, memref<?x?x2x8xf32>
+  return
+}
+
+// -----
+
+func.func @outs_type(%q: tensor<?x?x4x8xf32>, %k: tensor<?x?x2x8xf32>, %past: index, %out: tensor<?x?x4x8xf16>) {
+  // expected-error@+1 {{expected 'outs' of the type of the result, 'tensor<?x?x4x8xf32>', but got 'tensor<?x?x4x8xf16>'}}
+  %0 = moe.attention %q, %k, %k past(%past) outs(%out : tensor<?x?x4x8xf16>) {scale = 1.0 : f32}
+    : tensor<?x?x4x8xf32>, tensor<?x?x2x8xf32>, tensor<?x?x2x8xf32> -> tensor<?x?x4x8xf32>
+  return
+}

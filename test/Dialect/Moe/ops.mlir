@@ -186,6 +186,19 @@ func.func @attention(%q: tensor<?x?x4x8xf32>, %k: tensor<?x?x2x8xbf16>, %past: i
   return
 }
 
+// A tile, before and after bufferization, that rounds its result.
+// CHECK-LABEL: func.func @attention_tile
+func.func @attention_tile(%q: tensor<1x?x2x8xf32>, %k: tensor<1x?x1x8xbf16>, %past: index, %out: tensor<1x?x2x8xbf16>,
+                          %qm: memref<1x?x2x8xf32>, %km: memref<1x?x1x8xbf16>, %outm: memref<1x?x2x8xbf16>) {
+  // CHECK: moe.attention {{.*}} outs(%{{.*}} : tensor<1x?x2x8xbf16>) {{.*}} -> tensor<1x?x2x8xbf16>
+  %0 = moe.attention %q, %k, %k past(%past) outs(%out : tensor<1x?x2x8xbf16>) {scale = 0.125 : f32}
+    : tensor<1x?x2x8xf32>, tensor<1x?x1x8xbf16>, tensor<1x?x1x8xbf16> -> tensor<1x?x2x8xbf16>
+  // CHECK: moe.attention {{.*}} outs(%{{.*}} : memref<1x?x2x8xbf16>) {{.*}} memref<1x?x1x8xbf16>{{$}}
+  moe.attention %qm, %km, %km past(%past) outs(%outm : memref<1x?x2x8xbf16>) {scale = 0.125 : f32}
+    : memref<1x?x2x8xf32>, memref<1x?x1x8xbf16>, memref<1x?x1x8xbf16>
+  return
+}
+
 // CHECK-LABEL: func.func private @attributes
 // CHECK-SAME: a = #moe.groups<count = 8, keep = 4, score = max, masked = "zero">
 // CHECK-SAME: b = #moe.prepared<@f, ["layers.0.up", "layers.0.gate"]> : tensor<8x96x128xf32>

@@ -76,9 +76,9 @@ func.func @tokens(%v: tensor<?x8xf32>, %keys: tensor<?x8xf32>) -> (tensor<?x2xf3
 // attention: over sequences, blocks of queries, key-value heads; the second block of queries has a longer past.
 // CHECK: #[[$SUM:.*]] = affine_map<(d0)[s0] -> (d0 + s0)>
 // CHECK-LABEL: func.func @attention
-// CHECK: scf.forall (%[[B:.*]], %[[S:.*]], %[[G:.*]]) = (0, 0, 0) to (%{{.*}}, %{{.*}}, 2) step (1, 16, 1)
+// CHECK: scf.forall (%[[B:.*]], %[[S:.*]], %[[G:.*]]) = (0, 0, 0) to (%{{.*}}, %{{.*}}, 2) step (1, 32, 1)
 // CHECK-DAG: %[[P:.*]] = affine.apply #[[$SUM]](%[[S]])[%{{.*}}]
-// CHECK: moe.attention %{{.*}}, %{{.*}}, %{{.*}} past(%{{.*}}) {scale = 5.000000e-01 : f32} : tensor<1x?x2x4xf32>, tensor<1x?x1x4xf32>
+// CHECK: moe.attention %{{.*}}, %{{.*}}, %{{.*}} past(%{{.*}}) outs(%{{.*}} : tensor<1x?x2x4xf32>) {scale = 5.000000e-01 : f32} : tensor<1x?x2x4xf32>, tensor<1x?x1x4xf32>
 func.func @attention(%q: tensor<?x?x4x4xf32>, %k: tensor<?x?x2x4xf32>, %v: tensor<?x?x2x4xf32>, %past: index) -> tensor<?x?x4x4xf32> {
   %y = moe.attention %q, %k, %v past(%past) {scale = 0.5 : f32} : tensor<?x?x4x4xf32>, tensor<?x?x2x4xf32>, tensor<?x?x2x4xf32> -> tensor<?x?x4x4xf32>
   return %y : tensor<?x?x4x4xf32>
