@@ -249,43 +249,56 @@ def LowerWorkers : Pass<"moe-lower-workers", "::mlir::ModuleOp"> {
 def OutlineParallel : Pass<"moe-outline-parallel", "::mlir::ModuleOp"> {
   let summary = "turn parallel loops into functions called through moe_rt_parallel_for";
   let description = [{
-    Each outermost scf.forall or scf.parallel without results becomes a private function (context, begin, end) that runs the
-    iterations begin .. end, and one call of the runtime's moe_rt_parallel_for. The context is a struct on the caller's stack
-    that holds the values the body uses (of a memref its buffer and the sizes, strides and offset that its type leaves open);
-    constants and memref.get_global are cloned instead.
+    Each outermost scf.forall or scf.parallel without results becomes a private function (context, begin, end, scratch) that
+    runs the iterations begin .. end, and one call of the runtime's moe_rt_parallel_for. The context is a struct on the
+    caller's stack that holds the values the body uses (of a memref its buffer and the sizes, strides and offset that its type
+    leaves open); constants and memref.get_global are cloned instead.
     Several dimensions are linearised, the last one fastest. Parallel loops inside become scf.for. Of equal functions one
     is kept.
 
-    memref.alloca in a body moves to the entry of the new function, where it must have a static size: an alloca in a loop
-    would eat the stack.
+    Bodies allocate nothing: a memref.alloc in a body (or a memref.alloca of more than 4 KB or of dynamic size) becomes a
+    memref.view of the worker's scratch memory, of which the runtime gives each thread as many bytes as the call says. So its
+    size must be known, or have an upper bound, before the loop: it is constant, computed there, or bounded by what is
+    (affine.min of a tile size, say). Deallocations vanish; buffers of sibling blocks share their place. Other allocations
+    stay; `remarks` tells which, and why.
+
+    A smaller memref.alloca in a body moves to the entry of the new function: an alloca in a loop would eat the stack.
+
+    The last number of the call is about how many operations one iteration takes, 0 if that cannot be told before the loop:
+    the runtime does not share a loop with little work.
 
     Before:
 
     ```mlir
-    func.func @f(%a: memref<?xf32>, %n: index) {
+    func.func @f(%a: memref<?x64xf32>, %n: index) {
       scf.forall (%i) in (%n) {
-        memref.store %cst, %a[%i] : memref<?xf32>
+        %t = memref.alloc() : memref<64xf32>
+        ...
+        memref.dealloc %t : memref<64xf32>
       }
     ```
 
     After:
 
     ```mlir
-    func.func @f(%a: memref<?xf32>, %n: index) {
+    func.func @f(%a: memref<?x64xf32>, %n: index) {
       %context = llvm.alloca %one x !llvm.struct<(struct<(ptr, ptr, i64)>, i64)> : (i64) -> !llvm.ptr
       ...
-      %body = func.constant @f.parallel.0 : (!llvm.ptr, i64, i64) -> ()
-      call @moe_rt_parallel_for(%body, %context, %count)
+      %body = func.constant @f.parallel.0 : (!llvm.ptr, i64, i64, !llvm.ptr) -> ()
+      call @moe_rt_parallel_for(%body, %context, %count, %c256, %work)
 
-    func.func private @f.parallel.0(%context: !llvm.ptr, %begin: i64, %end: i64) {
+    func.func private @f.parallel.0(%context: !llvm.ptr, %begin: i64, %end: i64, %scratch: !llvm.ptr {llvm.noalias}) {
       %captured = llvm.load %context : ...
+      %memory = memref.reinterpret_cast ... to memref<256xi8>
       scf.for %i = %begin to %end step %c1 {
-        memref.store %cst, %a[%i] : memref<?xf32>
+        %t = memref.view %memory[%c0][] : memref<256xi8> to memref<64xf32>
+        ...
       }
     ```
   }];
-  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",
-                           "::mlir::scf::SCFDialect"];
+  let options = [Option<"remarks", "remarks", "bool", "false", "Tell which allocations stay in a body, and why">];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::func::FuncDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect"];
 }
 
 def EmitEntryPoints : Pass<"moe-emit-entry-points", "::mlir::ModuleOp"> {

@@ -14,10 +14,18 @@
 
 extern "C" {
 
-/// Calls `body(context, begin, end)` on disjoint ranges that cover [0, count), on the worker threads and the caller,
-/// and returns when all are done. Calls from inside a body run inline. Which thread runs which range never changes a
-/// result: every iteration writes its own part of the output.
-void moe_rt_parallel_for(void (*body)(void *context, int64_t begin, int64_t end), void *context, int64_t count);
+/// The body of a parallel loop: runs the iterations [begin, end). `scratch` is memory of the thread that runs it, for
+/// the time of the call.
+typedef void (*MoeLoopBody)(void *context, int64_t begin, int64_t end, void *scratch);
+
+/// Calls `body` on disjoint ranges that cover [0, count), on the worker threads and the caller, and returns when all
+/// are done; it may be called several times by one thread. Calls from inside a body run inline. Which thread runs which
+/// range never changes a result: every iteration writes its own part of the output.
+///
+/// `scratch` points to `scratchBytes` bytes, aligned to 64 and not initialised; null if none are asked for. `work` is
+/// about how many simple operations one iteration takes, 0 if that is not known: a loop with little work leaves other
+/// threads alone.
+void moe_rt_parallel_for(MoeLoopBody body, void *context, int64_t count, int64_t scratchBytes, int64_t work);
 
 /// Threads that share a parallel loop, the caller's included; at least 1.
 int64_t moe_rt_worker_count(void);

@@ -29,12 +29,22 @@ int threadCount();
 /// be called from inside one.
 void setThreadCount(int count);
 
-/// Calls `body(begin, end)` on disjoint contiguous ranges that cover [0, count); returns when all are done. `body` must
-/// not throw.
-template <typename Body> void parallelFor(int64_t count, Body &&body) {
+/// Calls `body(begin, end)` on disjoint ranges that cover [0, count); returns when all are done. `body` must not throw.
+/// `work` as for moe_rt_parallel_for.
+template <typename Body> void parallelFor(int64_t count, Body &&body, int64_t work = 0) {
   using Plain = std::remove_reference_t<Body>;
-  moe_rt_parallel_for([](void *context, int64_t begin, int64_t end) { (*static_cast<Plain *>(context))(begin, end); },
-                      const_cast<std::remove_const_t<Plain> *>(std::addressof(body)), count);
+  moe_rt_parallel_for(
+      [](void *context, int64_t begin, int64_t end, void *) { (*static_cast<Plain *>(context))(begin, end); },
+      const_cast<std::remove_const_t<Plain> *>(std::addressof(body)), count, /*scratchBytes=*/0, work);
+}
+
+/// The same for `body(begin, end, scratch)`, with that many bytes of scratch memory.
+template <typename Body>
+void parallelForWithScratch(int64_t count, int64_t scratchBytes, Body &&body, int64_t work = 0) {
+  using Plain = std::remove_reference_t<Body>;
+  moe_rt_parallel_for([](void *context, int64_t begin, int64_t end,
+                         void *scratch) { (*static_cast<Plain *>(context))(begin, end, scratch); },
+                      const_cast<std::remove_const_t<Plain> *>(std::addressof(body)), count, scratchBytes, work);
 }
 
 } // namespace moe::rt

@@ -2,7 +2,11 @@
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
+#include "WorkerScratch.h"
+
 #include "moe/Conversion/Passes.h"
+
+#include "moe/Conversion/IsaLevels.h"
 
 #include "mlir/Conversion/LLVMCommon/TypeConverter.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -26,6 +30,8 @@ namespace moe {
 using namespace mlir;
 
 static constexpr llvm::StringLiteral parallelFor = "moe_rt_parallel_for";
+/// On a function: the instruction-set level it is compiled for.
+static constexpr llvm::StringLiteral levelAttr = "moe.isa";
 
 namespace {
 /// A parallel loop of either kind.
@@ -59,7 +65,8 @@ struct Capture {
 
 class Outliner {
 public:
-  explicit Outliner(ModuleOp module) : module(module), symbols(module), types(module.getContext()) {}
+  Outliner(ModuleOp module, bool remarks)
+      : module(module), remarks(remarks), symbols(module), types(module.getContext()) {}
 
   LogicalResult outline(ParallelLoop loop);
 
@@ -71,12 +78,15 @@ private:
   func::FuncOp declareRuntime();
   FunctionType bodyType() {
     OpBuilder b(module.getContext());
-    return b.getFunctionType({LLVM::LLVMPointerType::get(b.getContext()), b.getI64Type(), b.getI64Type()}, {});
+    auto pointer = LLVM::LLVMPointerType::get(b.getContext());
+    return b.getFunctionType({pointer, b.getI64Type(), b.getI64Type(), pointer}, {});
   }
-  FailureOr<func::FuncOp> makeBody(ParallelLoop &loop, ArrayRef<Capture> captured, ArrayRef<Operation *> constants,
-                                   LLVM::LLVMStructType contextType);
+  Value takeScratch(OpBuilder &b, Value pointer, MemRefType type, OpFoldResult bytes);
+  FailureOr<func::FuncOp> makeBody(ParallelLoop &loop, const moe::WorkerScratch &scratch, ArrayRef<Capture> captured,
+                                   ArrayRef<Operation *> constants, LLVM::LLVMStructType contextType);
 
   ModuleOp module;
+  bool remarks; ///< on allocations that stay
   SymbolTable symbols;
   LLVMTypeConverter types;
   std::vector<func::ConstantOp> uses; ///< of the bodies, one each
@@ -145,8 +155,9 @@ func::FuncOp Outliner::declareRuntime() {
     return declared;
   OpBuilder b(module.getContext());
   auto pointer = LLVM::LLVMPointerType::get(b.getContext());
-  auto function =
-      func::FuncOp::create(module.getLoc(), parallelFor, b.getFunctionType({bodyType(), pointer, b.getI64Type()}, {}));
+  Type number = b.getI64Type();
+  auto function = func::FuncOp::create(module.getLoc(), parallelFor,
+                                       b.getFunctionType({bodyType(), pointer, number, number, number}, {}));
   function.setPrivate();
   symbols.insert(function, module.getBody()->begin());
   return function;
@@ -170,8 +181,23 @@ static void makeSequential(ParallelLoop loop) {
   loop.op->erase();
 }
 
-FailureOr<func::FuncOp> Outliner::makeBody(ParallelLoop &loop, ArrayRef<Capture> captured,
-                                           ArrayRef<Operation *> constants, LLVM::LLVMStructType contextType) {
+/// The scratch memory at `pointer` as a memref of `bytes` bytes.
+Value Outliner::takeScratch(OpBuilder &b, Value pointer, MemRefType type, OpFoldResult bytes) {
+  Location loc = pointer.getLoc();
+  auto base = MemRefType::get({}, type.getElementType());
+  Value descriptor = LLVM::PoisonOp::create(b, loc, types.convertType(base));
+  Value zero = LLVM::ConstantOp::create(b, loc, b.getI64Type(), b.getI64IntegerAttr(0));
+  const Value fields[] = {pointer, pointer, zero};
+  for (auto [position, field] : llvm::enumerate(fields))
+    descriptor = LLVM::InsertValueOp::create(b, loc, descriptor, field, static_cast<int64_t>(position));
+  Value buffer = UnrealizedConversionCastOp::create(b, loc, base, descriptor).getResult(0);
+  OpFoldResult offset = b.getIndexAttr(0), stride = b.getIndexAttr(1);
+  return memref::ReinterpretCastOp::create(b, loc, type, buffer, offset, ArrayRef(bytes), ArrayRef(stride));
+}
+
+FailureOr<func::FuncOp> Outliner::makeBody(ParallelLoop &loop, const moe::WorkerScratch &scratch,
+                                           ArrayRef<Capture> captured, ArrayRef<Operation *> constants,
+                                           LLVM::LLVMStructType contextType) {
   Location loc = loop.op->getLoc();
   auto parent = loop.op->getParentOfType<func::FuncOp>();
   std::string name;
@@ -179,9 +205,14 @@ FailureOr<func::FuncOp> Outliner::makeBody(ParallelLoop &loop, ArrayRef<Capture>
     name = llvm::formatv("{0}.parallel.{1}", parent.getName(), number);
   auto function = func::FuncOp::create(loc, name, bodyType());
   function.setPrivate();
+  if (Attribute level = parent->getAttr(levelAttr))
+    function->setAttr(levelAttr, level);
   symbols.insert(function, std::next(parent->getIterator()));
 
   OpBuilder b(module.getContext());
+  // Nothing else points into a worker's scratch memory.
+  function.setArgAttr(3, LLVM::LLVMDialect::getNoAliasAttrName(), b.getUnitAttr());
+  function.setArgAttr(3, LLVM::LLVMDialect::getAlignAttrName(), b.getI64IntegerAttr(64));
   Block *entry = function.addEntryBlock();
   b.setInsertionPointToEnd(entry);
   IRMapping mapping;
@@ -201,6 +232,13 @@ FailureOr<func::FuncOp> Outliner::makeBody(ParallelLoop &loop, ArrayRef<Capture>
       loaded.push_back(field);
     }
     mapping.map(capture.value, capture.rebuild(b, loaded));
+  }
+  if (scratch.memory) {
+    OpFoldResult bytes = scratch.bytes;
+    if (auto value = dyn_cast<Value>(bytes))
+      bytes = mapping.lookup(value);
+    mapping.map(scratch.memory,
+                takeScratch(b, entry->getArgument(3), cast<MemRefType>(scratch.memory.getType()), bytes));
   }
 
   // Bounds are among the captured values.
@@ -274,14 +312,24 @@ LogicalResult Outliner::outline(ParallelLoop loop) {
   if (!parent)
     return loop.op->emitOpError("expected a parallel loop inside of a func.func");
 
+  OpBuilder b(loop.op);
+  moe::WorkerScratch scratch = moe::placeWorkerScratch(loop.op, [&](Operation *op, StringRef reason) {
+    if (remarks)
+      op->emitRemark("stays an allocation in a parallel loop: ") << reason;
+  });
+  FailureOr<OpFoldResult> work = moe::estimateWork(b, loop.op);
+
   llvm::SetVector<Value> used(loop.op->operand_begin(), loop.op->operand_end());
   getUsedValuesDefinedAbove(loop.op->getRegions(), used);
+  if (auto bytes = dyn_cast_if_present<Value>(scratch.bytes))
+    used.insert(bytes);
   SmallVector<Capture> captured;
   SmallVector<Value> parts;
   SmallVector<Operation *> constants;
   SmallVector<Type> fields;
-  OpBuilder b(loop.op);
   for (Value value : used) {
+    if (value == scratch.memory)
+      continue;
     if (Operation *op = value.getDefiningOp(); isRematerialised(op)) {
       constants.push_back(op);
       continue;
@@ -296,7 +344,7 @@ LogicalResult Outliner::outline(ParallelLoop loop) {
   }
   MLIRContext *context = module.getContext();
   auto contextType = LLVM::LLVMStructType::getLiteral(context, fields);
-  FailureOr<func::FuncOp> body = makeBody(loop, captured, constants, contextType);
+  FailureOr<func::FuncOp> body = makeBody(loop, scratch, captured, constants, contextType);
   if (failed(body))
     return failure();
 
@@ -317,11 +365,19 @@ LogicalResult Outliner::outline(ParallelLoop loop) {
   Value count = sizeOfDimension(b, loop, 0);
   for (size_t dim = 1; dim < loop.inductionVars.size(); ++dim)
     count = b.createOrFold<arith::MulIOp>(loc, count, sizeOfDimension(b, loop, dim));
-  count = arith::IndexCastOp::create(b, loc, b.getI64Type(), count);
+  auto number = [&](OpFoldResult result) -> Value {
+    Value index = getValueOrCreateConstantIndexOp(b, loc, result);
+    return arith::IndexCastOp::create(b, loc, b.getI64Type(), index);
+  };
+  OpFoldResult none = b.getIndexAttr(0);
+  SmallVector<Value> numbers = {number(count), number(scratch.memory ? scratch.bytes : none),
+                                number(succeeded(work) ? *work : none)};
   auto function = func::ConstantOp::create(b, loc, bodyType(), SymbolRefAttr::get(*body));
   uses.push_back(function);
-  func::CallOp::create(b, loc, declareRuntime(), ValueRange{function, storage, count});
+  func::CallOp::create(b, loc, declareRuntime(), ValueRange{function, storage, numbers[0], numbers[1], numbers[2]});
   loop.op->erase();
+  if (scratch.memory)
+    scratch.memory.getDefiningOp()->erase();
   return success();
 }
 
@@ -330,7 +386,8 @@ void Outliner::mergeBodies() {
   for (func::ConstantOp use : uses) {
     auto body = symbols.lookup<func::FuncOp>(use.getValue());
     auto same = llvm::find_if(kept, [&](func::FuncOp other) {
-      return OperationEquivalence::isRegionEquivalentTo(&other.getBody(), &body.getBody(),
+      return other->getAttr(levelAttr) == body->getAttr(levelAttr) &&
+             OperationEquivalence::isRegionEquivalentTo(&other.getBody(), &body.getBody(),
                                                         OperationEquivalence::IgnoreLocations);
     });
     if (same == kept.end()) {
@@ -344,6 +401,8 @@ void Outliner::mergeBodies() {
 
 namespace {
 struct OutlineParallelPass : moe::impl::OutlineParallelBase<OutlineParallelPass> {
+  using OutlineParallelBase::OutlineParallelBase;
+
   void runOnOperation() override {
     std::vector<ParallelLoop> loops;
     // Functions of nested modules belong to those modules.
@@ -355,7 +414,7 @@ struct OutlineParallelPass : moe::impl::OutlineParallelBase<OutlineParallelPass>
         loops.push_back(*loop);
         return WalkResult::skip();
       });
-    Outliner outliner(getOperation());
+    Outliner outliner(getOperation(), remarks);
     for (ParallelLoop &loop : loops)
       if (failed(outliner.outline(loop)))
         return signalPassFailure();

@@ -2,14 +2,14 @@
 
 // Two dimensions, the last one fastest; the loop inside becomes sequential, the alloca moves to the entry.
 
-// CHECK: func.func private @moe_rt_parallel_for((!llvm.ptr, i64, i64) -> (), !llvm.ptr, i64)
+// CHECK: func.func private @moe_rt_parallel_for((!llvm.ptr, i64, i64, !llvm.ptr) -> (), !llvm.ptr, i64, i64, i64)
 // CHECK-LABEL: func.func @f(
 // CHECK-SAME: %[[A:.*]]: memref<?x4xf32>, %[[N:.*]]: index
-// CHECK: %[[BODY:.*]] = constant @f.parallel.0 : (!llvm.ptr, i64, i64) -> ()
+// CHECK: %[[BODY:.*]] = constant @f.parallel.0 : (!llvm.ptr, i64, i64, !llvm.ptr) -> ()
 // CHECK: %[[CONTEXT:.*]] = llvm.alloca %{{.*}} x !llvm.struct<(i64, struct<(ptr, ptr, i64)>, i64)>
 // CHECK: %[[FIELD:.*]] = llvm.getelementptr %[[CONTEXT]][0, 1]
 // CHECK: llvm.store %{{.*}}, %[[FIELD]]
-// CHECK: call @moe_rt_parallel_for(%[[BODY]], %[[CONTEXT]], %{{.*}})
+// CHECK: call @moe_rt_parallel_for(%[[BODY]], %[[CONTEXT]], %{{.*}}, %{{.*}}, %{{.*}})
 // CHECK-NOT: scf.forall
 
 // CHECK-LABEL: func.func private @f.parallel.0(
@@ -83,10 +83,11 @@ func.func @equal(%a: memref<8xf32>, %b: memref<8xf32>) {
 
 // -----
 
-func.func @dynamic(%n: index, %a: memref<?xf32>) {
+func.func @dynamic(%n: index, %a: memref<?xf32>, %sizes: memref<?xindex>) {
   scf.forall (%i) in (%n) {
+    %size = memref.load %sizes[%i] : memref<?xindex>
     // expected-error @below {{expected a static size in a parallel loop but got 'memref<?xf32>'}}
-    %s = memref.alloca(%n) : memref<?xf32>
+    %s = memref.alloca(%size) : memref<?xf32>
     memref.copy %s, %a : memref<?xf32> to memref<?xf32>
   }
   return

@@ -4,8 +4,11 @@
 
 #include "moe/Runtime/ThreadPool.h"
 
+#include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <gtest/gtest.h>
+#include <mutex>
 #include <numeric>
 #include <set>
 #include <thread>
@@ -43,11 +46,62 @@ TEST_F(ThreadPool, CoversEveryIndexOnce) {
   }
 }
 
-TEST_F(ThreadPool, SplitsIntoEqualContiguousRanges) {
+TEST_F(ThreadPool, EachThreadBeginsWithItsOwnContiguousRange) {
   setThreadCount(4);
-  std::vector<int64_t> length(10);
-  parallelFor(10, [&](int64_t begin, int64_t end) { length[size_t(begin)] = end - begin; });
-  EXPECT_EQ(length, (std::vector<int64_t>{3, 0, 0, 3, 0, 0, 2, 0, 2, 0}));
+  // Nobody takes a second piece before all have their first.
+  std::atomic<int> inside{0};
+  std::vector<std::atomic<int>> first(40);
+  parallelFor(40, [&](int64_t begin, int64_t) {
+    first[size_t(begin)] = inside.fetch_add(1) < 4;
+    while (inside.load() < 4)
+      std::this_thread::yield();
+  });
+  for (int64_t i = 0; i < 40; ++i)
+    EXPECT_EQ(first[size_t(i)].load(), i % 10 == 0) << i;
+}
+
+TEST_F(ThreadPool, WorkOfOthersIsTakenFromTheEnd) {
+  setThreadCount(2);
+  // The caller is stuck in its first piece until the worker has done everything else.
+  std::vector<int64_t> order;
+  std::atomic<int> done{0};
+  auto self = std::this_thread::get_id();
+  parallelFor(16, [&](int64_t begin, int64_t end) {
+    if (std::this_thread::get_id() == self) {
+      EXPECT_EQ(begin, 0);
+      while (done.load() < 16 - int(end - begin))
+        std::this_thread::yield();
+    } else {
+      order.push_back(begin);
+    }
+    done += int(end - begin);
+  });
+  // Its own half forwards, then the caller's backwards.
+  auto turn = std::find_if(order.begin(), order.end(), [](int64_t begin) { return begin < 8; });
+  ASSERT_NE(turn, order.end());
+  EXPECT_TRUE(std::is_sorted(order.begin(), turn));
+  EXPECT_TRUE(std::is_sorted(turn, order.end(), std::greater<int64_t>()));
+}
+
+TEST_F(ThreadPool, ALoopDoesNotWaitForAWorkerThatIsLate) {
+  setThreadCount(2);
+  parallelFor(2, [](int64_t, int64_t) {});
+  // Whether the worker comes or not: all iterations are done when the loop returns.
+  for (int round = 0; round < 200; ++round) {
+    int64_t sum = 0;
+    std::mutex mutex;
+    parallelFor(
+        100,
+        [&](int64_t begin, int64_t end) {
+          std::lock_guard lock(mutex);
+          for (int64_t i = begin; i < end; ++i)
+            sum += i;
+        },
+        /*work=*/100);
+    ASSERT_EQ(sum, 99 * 100 / 2);
+    if (round % 10 == 0)
+      usleep(200); // asleep: not woken for so little
+  }
 }
 
 TEST_F(ThreadPool, RunsOnSeveralThreads) {
@@ -76,6 +130,76 @@ TEST_F(ThreadPool, SmallLoopsStayOnTheCaller) {
   parallelFor(0, [&](int64_t, int64_t) { ++calls; });
   parallelFor(-5, [&](int64_t, int64_t) { ++calls; });
   EXPECT_EQ(calls, 1);
+}
+
+TEST_F(ThreadPool, LoopsWithLittleWorkStayOnTheCaller) {
+  setThreadCount(4);
+  auto self = std::this_thread::get_id();
+  int calls = 0;
+  parallelFor(
+      100,
+      [&](int64_t begin, int64_t end) {
+        EXPECT_EQ(std::this_thread::get_id(), self);
+        EXPECT_EQ(end - begin, 100);
+        ++calls;
+      },
+      /*work=*/2);
+  EXPECT_EQ(calls, 1);
+  // So much work that the sum does not fit a number.
+  std::atomic<int64_t> covered{0};
+  parallelFor(100, [&](int64_t begin, int64_t end) { covered += end - begin; }, /*work=*/INT64_MAX / 2);
+  EXPECT_EQ(covered.load(), 100);
+}
+
+TEST_F(ThreadPool, MoreIterationsThanFitARange) {
+  setThreadCount(3);
+  std::atomic<int64_t> covered{0};
+  int64_t count = (int64_t(5) << 30) + 7;
+  parallelFor(count, [&](int64_t begin, int64_t end) {
+    EXPECT_LT(begin, end);
+    EXPECT_LE(end, count);
+    covered += end - begin;
+  });
+  EXPECT_EQ(covered.load(), count);
+}
+
+TEST_F(ThreadPool, ScratchIsAlignedAndOfOneThreadAtATime) {
+  for (int threads : {1, 2, 4}) {
+    setThreadCount(threads);
+    for (int64_t bytes : {1, 64, 1000, 100000, 3000}) {
+      parallelForWithScratch(50, bytes, [&](int64_t begin, int64_t end, void *scratch) {
+        auto *memory = static_cast<unsigned char *>(scratch);
+        ASSERT_EQ(reinterpret_cast<uintptr_t>(memory) % 64, 0u);
+        for (int64_t i = begin; i < end; ++i) {
+          std::memset(memory, int(i), size_t(bytes));
+          std::this_thread::yield();
+          for (int64_t at = 0; at < bytes; ++at)
+            ASSERT_EQ(memory[at], (unsigned char)i);
+        }
+      });
+    }
+  }
+  parallelForWithScratch(4, 0, [](int64_t, int64_t, void *scratch) { EXPECT_EQ(scratch, nullptr); });
+}
+
+TEST_F(ThreadPool, ScratchIsKeptAndLoopsInsideHaveTheirOwn) {
+  setThreadCount(1);
+  void *first = nullptr;
+  parallelForWithScratch(2, 5000, [&](int64_t, int64_t, void *scratch) { first = scratch; });
+  // A loop of one may use the threads inside; the caller is one of them, and has its memory in use already.
+  setThreadCount(2);
+  parallelForWithScratch(1, 4000, [&](int64_t, int64_t, void *outer) {
+    EXPECT_EQ(outer, first);
+    std::memset(outer, 1, 4000);
+    parallelForWithScratch(8, 6000, [&](int64_t, int64_t, void *inner) {
+      std::memset(inner, 2, 6000);
+      parallelForWithScratch(3, 7000, [&](int64_t, int64_t, void *innermost) { std::memset(innermost, 3, 7000); });
+      for (int at = 0; at < 6000; ++at)
+        ASSERT_EQ(static_cast<char *>(inner)[at], 2);
+    });
+    for (int at = 0; at < 4000; ++at)
+      ASSERT_EQ(static_cast<char *>(outer)[at], 1);
+  });
 }
 
 TEST_F(ThreadPool, NestedLoopsRunInline) {
@@ -140,6 +264,24 @@ TEST_F(ThreadPool, SeveralThreadsMayCallAtOnce) {
   for (std::thread &caller : callers)
     caller.join();
   EXPECT_EQ(sum.load(), 4 * 500 * 10);
+}
+
+TEST_F(ThreadPool, SeveralCallersHaveScratchOfTheirOwn) {
+  setThreadCount(3);
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < 4; ++caller)
+    callers.emplace_back([caller] {
+      for (int round = 0; round < 200; ++round)
+        parallelForWithScratch(6, 512 << (round % 4), [&](int64_t begin, int64_t end, void *scratch) {
+          for (int64_t i = begin; i < end; ++i) {
+            *static_cast<int64_t *>(scratch) = caller * 100 + i;
+            std::this_thread::yield();
+            ASSERT_EQ(*static_cast<int64_t *>(scratch), caller * 100 + i);
+          }
+        });
+    });
+  for (std::thread &caller : callers)
+    caller.join();
 }
 
 TEST_F(ThreadPool, CountsAreClamped) {
