@@ -190,12 +190,16 @@ def plot(results, output):
                 axis.legend(fontsize=7)
             for count in threads:
                 mine = [cell for cell in cells if cell.threads == count]
-                row[-1].plot([c.tokens for c in mine], [100 * c.share() for c in mine], "-o", label=f"ours, {count} threads")
+                row[-1].plot([c.tokens for c in mine], [100 * c.share() for c in mine], "-o", label=f"ours, {count} thread{'s' * (count > 1)}")
                 best = [(c.tokens, 100 * c.bound_ms / min(c.peers.values())) for c in mine if c.peers]
                 if best:
-                    row[-1].plot(*zip(*best), "--.", label=f"best peer, {count} threads")
+                    row[-1].plot(*zip(*best), "--.", label=f"best peer, {count} thread{'s' * (count > 1)}")
             row[-1].set(xscale="log", ylim=(0, 110), xlabel="tokens", ylabel="% of roofline", title="share of roofline")
             row[-1].legend(fontsize=7)
+            counts = sorted({cell.tokens for cell in cells})
+            for axis in row:
+                axis.set_xticks(counts, [str(count) for count in counts])
+                axis.minorticks_off()
         figure.tight_layout()
         path = pathlib.Path(output) / f"{layer}.png"
         figure.savefig(path, dpi=110)

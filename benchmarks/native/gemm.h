@@ -19,7 +19,7 @@ class Matrices {
 public:
   virtual ~Matrices() = default;
 
-  /// Packs matrix `index`. `source` is valid as long as this object, unless the format is Int8.
+  /// Packs matrix `index`; `source` is not needed afterwards.
   virtual void pack(int64_t index, const void *source) = 0;
 
   /// Rows that a product of `rows` rows is to be rounded up to, so that few kernels are needed.

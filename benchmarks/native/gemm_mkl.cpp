@@ -1,4 +1,4 @@
-// Matrix products by MKL: packed for many rows; for a few rows the matrix as it is, which is faster there.
+// Matrix products by MKL: packed for many rows; for a few rows a plain copy (in huge pages), which is faster there.
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "common.h"
@@ -7,7 +7,6 @@
 #include <mkl.h>
 #include <omp.h>
 #include <stdexcept>
-#include <vector>
 
 namespace bench {
 namespace {
@@ -16,18 +15,19 @@ constexpr int64_t unpackedRows = 4;
 
 class Mkl : public Matrices {
 public:
-  Mkl(Format format, int64_t count, int64_t columns, int64_t depth)
-      : format(format), columns(columns), depth(depth), sources(count) {
+  Mkl(Format format, int64_t count, int64_t columns, int64_t depth) : format(format), columns(columns), depth(depth) {
     if (format == Format::Int8)
       throw std::runtime_error("MKL is used for f32 and bf16 only");
     size_t size = format == Format::F32 ? cblas_sgemm_pack_get_size(CblasBMatrix, 64, columns, depth)
                                         : cblas_gemm_bf16bf16f32_pack_get_size(CblasBMatrix, 64, columns, depth);
     stride = (size + 4095) / 4096 * 4096;
     pages = Pages(stride * count);
+    plainStride = columns * depth * elementSize(format);
+    plain = Pages(plainStride * count);
   }
 
   void pack(int64_t index, const void *source) override {
-    sources[index] = source;
+    std::memcpy(plain.begin + index * plainStride, source, plainStride);
     char *to = pages.begin + index * stride;
     if (format == Format::F32)
       cblas_sgemm_pack(CblasRowMajor, CblasBMatrix, CblasTrans, 64, columns, depth, 1.0f,
@@ -42,16 +42,16 @@ public:
 
   void multiply(int64_t index, int64_t rows, const void *x, void *result) override {
     auto *c = static_cast<float *>(result);
-    const char *b = pages.begin + index * stride;
+    const char *b = pages.begin + index * stride, *as = plain.begin + index * plainStride;
     bool few = rows <= unpackedRows;
     if (format == Format::F32) {
       auto *a = static_cast<const float *>(x);
       if (few && rows == 1)
-        cblas_sgemv(CblasRowMajor, CblasNoTrans, columns, depth, 1.0f, static_cast<const float *>(sources[index]),
-                    depth, a, 1, 0.0f, c, 1);
+        cblas_sgemv(CblasRowMajor, CblasNoTrans, columns, depth, 1.0f, reinterpret_cast<const float *>(as), depth, a, 1,
+                    0.0f, c, 1);
       else if (few)
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, columns, depth, 1.0f, a, depth,
-                    static_cast<const float *>(sources[index]), depth, 0.0f, c, columns);
+                    reinterpret_cast<const float *>(as), depth, 0.0f, c, columns);
       else
         cblas_sgemm_compute(CblasRowMajor, CblasNoTrans, CblasPacked, rows, columns, depth, a, depth,
                             reinterpret_cast<const float *>(b), columns, 0.0f, c, columns);
@@ -60,7 +60,7 @@ public:
     auto *a = static_cast<const MKL_BF16 *>(x);
     if (few)
       cblas_gemm_bf16bf16f32(CblasRowMajor, CblasNoTrans, CblasTrans, rows, columns, depth, 1.0f, a, depth,
-                             static_cast<const MKL_BF16 *>(sources[index]), depth, 0.0f, c, columns);
+                             reinterpret_cast<const MKL_BF16 *>(as), depth, 0.0f, c, columns);
     else
       cblas_gemm_bf16bf16f32_compute(CblasRowMajor, CblasNoTrans, CblasPacked, rows, columns, depth, 1.0f, a, depth,
                                      reinterpret_cast<const MKL_BF16 *>(b), columns, 0.0f, c, columns);
@@ -69,9 +69,8 @@ public:
 private:
   Format format;
   int64_t columns, depth;
-  std::vector<const void *> sources;
-  size_t stride = 0;
-  Pages pages;
+  size_t stride = 0, plainStride = 0;
+  Pages pages, plain;
 };
 
 } // namespace

@@ -38,7 +38,7 @@ PEERS = {
         Peer("onnxruntime-QMoE", "peers.ort:OrtQMoe", ("int8", "int4"), ("onnx", "onnxruntime"), 3.0,
              environment={"ORT_QMOE_CPU_QNBIT_GEMM": "int8"}),
         Peer("hand+oneDNN", "peers.hand:Hand", ("f32", "bf16", "int8"), ("hand-onednn",), 1.1, {"gemm": "onednn"}),
-        Peer("hand+MKL", "peers.hand:Hand", ("f32", "bf16"), ("hand-mkl",), 1.1, {"gemm": "mkl"}),
+        Peer("hand+MKL", "peers.hand:Hand", ("f32", "bf16"), ("hand-mkl",), 2.1, {"gemm": "mkl"}),
         Peer("ggml", "peers.ggml:Ggml", ("f32", "bf16"), ("ggml",), 1.1),
         Peer("ggml-q8_0", "peers.ggml:Ggml", ("int8",), ("ggml",), 1.2, {"type": "q8_0"}),
         Peer("ggml-q4_0", "peers.ggml:Ggml", ("int4",), ("ggml",), 1.2, {"type": "q4_0"}),

@@ -22,11 +22,11 @@ class Hand:
         library.hand_error.restype = library.hand_version.restype = ctypes.c_char_p
         self.label, self.version = spec["name"], library.hand_version().decode()
         layer = LAYERS[spec["layer"]]
-        self._weights = Weights(spec["checkpoint"])
+        weights = Weights(spec["checkpoint"])
         self._layer = library.hand_create(
             layer.hidden, layer.width, layer.experts, layer.k, int(layer.renormalised),
             ("f32", "bf16", "int8").index(spec["format"]),
-            *(array.ctypes.data for array in (self._weights.router, self._weights.gate_up, self._weights.down)))
+            *(array.ctypes.data for array in (weights.router, weights.gate_up, weights.down)))
         if not self._layer:
             raise RuntimeError(library.hand_error().decode())
 
