@@ -164,10 +164,9 @@ def MoeDropStateResults : Pass<"moe-drop-state-results", "::mlir::ModuleOp"> {
 }
 
 def MoeLowerPack : Pass<"moe-lower-pack"> {
-  let summary = "lower linalg.pack and tensor.concat to ops that bufferize";
+  let summary = "lower linalg.pack to ops that bufferize";
   let description = [{
-    `linalg.pack` becomes pad, expand_shape and transpose; `tensor.concat` becomes insert_slice. Run on module `@prepare`
-    before it is bufferized.
+    `linalg.pack` becomes pad, expand_shape and transpose. Run on module `@prepare` before it is bufferized.
   }];
   let dependentDialects = ["::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect", "::mlir::arith::ArithDialect"];
 }

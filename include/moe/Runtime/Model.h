@@ -53,11 +53,16 @@ Tensor convertTensor(const TensorView &from, DType dtype);
 /// does not fit.
 void toPublicType(Tensor &tensor);
 
-/// The weights of a model, mapped for reading.
+/// The weights of a model: mapped from the file, or a copy in memory of large pages.
 class Weights {
 public:
   /// Opens the weights in `file` (`shown` in messages) and checks the trailer against the manifest. Throws InputError.
   static Weights open(const std::string &file, const std::string &shown, const Manifest &manifest);
+
+  /// Copies the mapped weights to memory of large pages, as far as the system has them, and unmaps the file. The worker
+  /// threads copy; each writes the part of a tensor that it has in loops over that tensor, so that the pages lie near
+  /// it where memory has several nodes. Throws InputError if there is not enough memory.
+  void copyToHugePages(const Manifest &manifest);
 
   /// No weights at all.
   Weights() = default;
@@ -66,6 +71,7 @@ public:
 
 private:
   std::optional<MappedFile> mapping;
+  std::shared_ptr<unsigned char> copy;
   const unsigned char *blob = nullptr;
 };
 
@@ -76,6 +82,7 @@ public:
   struct Options {
     std::string weightsFile; // empty: the program itself, or PROGRAM.weights for external weights
     std::string isa;         // empty: the best level that this machine has
+    bool hugePages = false;  // a copy of the weights in large pages instead of the mapped file
   };
 
   /// Parses the manifest, chooses the level and maps the weights. Throws InputError or InternalError.

@@ -27,6 +27,7 @@ namespace {
 /// Options of every command.
 struct CommonOptions {
   std::string threads, weights, isa;
+  bool hugePages = false;
 };
 
 struct CommandLine {
@@ -106,6 +107,8 @@ void addCommands(CLI::App &app, CommandLine &line) {
       ->type_name("FILE");
   app.add_option("--isa", line.common.isa, "instruction-set level; default: the best of this machine (also MOE_ISA)")
       ->type_name("LEVEL");
+  app.add_flag("--huge-pages", line.common.hugePages,
+               "copy the weights to memory of large pages: slower to start, faster to read (also MOE_HUGE_PAGES=1)");
 
   CLI::App *info = app.add_subcommand("info", "say what this program is");
   info->add_flag("--json", line.info.json, "one JSON object on standard output");
@@ -184,13 +187,15 @@ void addCommands(CLI::App &app, CommandLine &line) {
 
 /// Threads and level from flags and environment; flags win.
 Model::Options applyCommon(const CommonOptions &common) {
-  const char *threadsVariable = getenv("MOE_THREADS"), *isaVariable = getenv("MOE_ISA");
+  const char *threadsVariable = getenv("MOE_THREADS"), *isaVariable = getenv("MOE_ISA"),
+             *pagesVariable = getenv("MOE_HUGE_PAGES");
   if (!common.threads.empty())
     setThreadCount(int(parseNumber(common.threads, "--threads", 1, maxThreads)));
   else if (threadsVariable && *threadsVariable)
     setThreadCount(int(parseNumber(threadsVariable, "MOE_THREADS", 1, maxThreads)));
   Model::Options options;
   options.weightsFile = common.weights;
+  options.hugePages = common.hugePages || (pagesVariable && std::string_view(pagesVariable) == "1");
   options.isa = !common.isa.empty() ? common.isa : isaVariable ? isaVariable : "";
   return options;
 }
@@ -237,7 +242,7 @@ int runApp(const ModelImage &image, int argc, char **argv) {
       const CLI::App *command = &app;
       if (!app.get_subcommands().empty())
         command = app.get_subcommands().front();
-      writeOutput(command == &app ? app.help() : command->help() + "\nCommon options: --threads, --weights, --isa\n");
+      writeOutput(command == &app ? app.help() : command->help() + "\nCommon options: --threads, --weights, --isa, --huge-pages\n");
       return 0;
     } catch (const CLI::Success &success) { // --version
       writeOutput(std::string(success.what()) + "\n");

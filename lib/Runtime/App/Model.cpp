@@ -174,7 +174,10 @@ std::string chooseLevel(const Manifest &manifest, const std::string &requested) 
 
 Model::Model(const ModelImage &image, const Options &options)
     : image(image), info(parseManifest(image.manifest)), level(chooseLevel(info, options.isa)),
-      weights(openWeights(image, info, options.weightsFile)) {}
+      weights(openWeights(image, info, options.weightsFile)) {
+  if (options.hugePages)
+    weights.copyToHugePages(info);
+}
 
 std::vector<Tensor> Model::call(const EntryInfo &entry, std::span<const Tensor> inputs, const Extra &extra) const {
   const MoeEntryVariant *variant = image.variants;

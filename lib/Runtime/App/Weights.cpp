@@ -4,10 +4,14 @@
 
 #include "moe/Runtime/Error.h"
 #include "moe/Runtime/Model.h"
+#include "moe/Runtime/ThreadPool.h"
 
+#include <algorithm>
+#include <cerrno>
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
+#include <sys/mman.h>
 
 namespace moe::rt {
 
@@ -51,7 +55,42 @@ Weights Weights::open(const std::string &file, const std::string &shown, const M
   Weights weights;
   weights.mapping = std::move(mapping);
   weights.blob = weights.mapping->data() + trailer.offset;
+  // What is not in the page cache yet is read ahead while the program starts. A hint: failure is no harm.
+  madvise(const_cast<unsigned char *>(weights.blob), trailer.size, MADV_WILLNEED);
   return weights;
+}
+
+void Weights::copyToHugePages(const Manifest &manifest) {
+  if (!mapping || manifest.weightsSize == 0)
+    return;
+  constexpr uint64_t page = 2 << 20;
+  uint64_t size = (manifest.weightsSize + page - 1) / page * page;
+  // One page more than needed, so that the copy can begin at a page's start.
+  void *memory = mmap(nullptr, size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED)
+    throw InputError("--huge-pages: expected " + std::to_string(size + page) +
+                     " bytes of memory for the weights but got: " + strerror(errno));
+  copy = std::shared_ptr<unsigned char>(static_cast<unsigned char *>(memory),
+                                        [size](unsigned char *begin) { munmap(begin, size + page); });
+  unsigned char *to = copy.get() + (page - reinterpret_cast<uintptr_t>(memory) % page) % page;
+  madvise(to, size, MADV_HUGEPAGE); // a hint
+  auto copyRange = [&](uint64_t begin, uint64_t end) { std::memcpy(to + begin, blob + begin, end - begin); };
+
+  // Who first writes to a page decides where it lies; a page belongs to the tensor that begins on it or before it.
+  uint64_t done = 0;
+  for (size_t i = 0; i < manifest.tensors.size(); ++i) {
+    bool last = i + 1 == manifest.tensors.size();
+    uint64_t end = last ? manifest.weightsSize : manifest.tensors[i + 1].offset / page * page;
+    if (end <= done)
+      continue;
+    int64_t pages = int64_t((end - done + page - 1) / page);
+    parallelFor(pages, [&](int64_t first, int64_t past) {
+      copyRange(done + uint64_t(first) * page, std::min(done + uint64_t(past) * page, end));
+    });
+    done = end;
+  }
+  blob = to;
+  mapping.reset();
 }
 
 } // namespace moe::rt

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/Frontend/Model/Parameters.h"
 #include "moe/Runtime/Convert.h"
+#include "moe/Runtime/ThreadPool.h"
 
 #include "gtest/gtest.h"
 
@@ -53,6 +54,21 @@ TEST(RandomParameters, functionOfSeedAndName) {
   // The same bits on every machine and in every release: executables with random weights are compared by them.
   EXPECT_EQ(first[0], 0x1.ec2988p-7f);
   EXPECT_EQ(first[63], -0x1.e5377ap-8f);
+}
+
+TEST(RandomParameters, theSameHoweverItIsCut) {
+  int before = rt::threadCount();
+  for (rt::DType dtype : {rt::DType::F32, rt::DType::BF16, rt::DType::F16}) {
+    rt::setThreadCount(1);
+    std::vector<float> alone = values(3, dtype, "w", 300001);
+    rt::setThreadCount(3);
+    EXPECT_EQ(values(3, dtype, "w", 300001), alone);
+    // The ends of loops, where elements are made one by one.
+    for (int64_t count = 1; count < 70; ++count)
+      EXPECT_EQ(values(3, dtype, "w", count), std::vector<float>(alone.begin(), alone.begin() + count));
+    EXPECT_EQ(values(3, dtype, "one", 100000, Init::One), std::vector<float>(100000, 1.0f));
+  }
+  rt::setThreadCount(before);
 }
 
 TEST(RandomParameters, narrowTypesAreRounded) {

@@ -110,7 +110,7 @@ TEST_F(RunCommand, CallsAnEntryOnConvertedTensors) {
 TEST_F(RunCommand, GivesLogitsOfAllPositions) {
   std::string out = scratch / "out";
   std::string in = writeTensor<int64_t>("input_ids", DType::I64, {2, 3}, {1, 2, 3, 4, 5, 6});
-  ASSERT_EQ(run({"run", "--input", in, "--output", out}).status, 0);
+  ASSERT_EQ(run({"run", "--input", in, "--output", out, "--huge-pages"}).status, 0);
   TensorFile both = readTensors(out);
   EXPECT_EQ(both.find("logits")->shape, (std::vector<int64_t>{2, 3, fake::vocabulary}));
   EXPECT_EQ(both.find("expert_counts")->shape, (std::vector<int64_t>{2, 4}));

@@ -6,6 +6,7 @@
 #include "Program.h"
 #include "moe/Runtime/Error.h"
 #include "moe/Runtime/LanguageModel.h"
+#include "moe/Runtime/ThreadPool.h"
 
 #include <cstring>
 #include <gtest/gtest.h>
@@ -38,6 +39,30 @@ struct ModelTest : testing::Test {
   }
 };
 using Weights = ModelTest;
+
+TEST_F(Weights, HugePagesHoldTheSameBytes) {
+  // Tensors that begin and end inside of a page, one of several pages, one of none.
+  Manifest manifest;
+  std::string blob(7'000'064, '\0');
+  for (size_t i = 0; i < blob.size(); ++i)
+    blob[i] = char(i * 7 + i / 1000);
+  for (uint64_t offset : {0, 64, 1'000'000 / 64 * 64, 6'500'032, 6'500'032})
+    manifest.tensors.push_back({"t", DType::U8, {}, offset, 64});
+  manifest.weightsSize = blob.size();
+  manifest.fingerprint = 7;
+  WeightsTrailer trailer = {{}, 0, blob.size(), 7, {}};
+  std::memcpy(trailer.magic, weightsMagic, sizeof weightsMagic);
+  writeFile(weights, blob + std::string(reinterpret_cast<char *>(&trailer), sizeof trailer));
+  for (int threads : {1, 3}) {
+    int before = threadCount();
+    setThreadCount(threads);
+    moe::rt::Weights opened = moe::rt::Weights::open(weights, weights, manifest);
+    opened.copyToHugePages(manifest);
+    setThreadCount(before);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(opened.data()) % (2 << 20), 0u);
+    EXPECT_EQ(std::memcmp(opened.data(), blob.data(), blob.size()), 0);
+  }
+}
 
 TEST_F(Weights, AreFoundAtTheEndOfAnyFile) {
   EXPECT_NO_THROW(open(fake::weightsFile("")));
