@@ -224,8 +224,7 @@ private:
 
   Range &rangeOf(int thread) { return thread == 0 ? callersRange : workers[thread - 1]->range; }
 
-  /// Takes pieces until nothing is left: first the own ones, then the others', nearest first. A worker that was late
-  /// may be none of those that share the loop now.
+  /// Takes pieces until nothing is left: first the own ones, then the others', nearest first.
   void work(int thread) {
     Scratch scratch(loop.scratchBytes);
     for (int i = 0; i < sharing; ++i) {
@@ -261,7 +260,8 @@ private:
         ;
       if (inside & closed)
         continue;
-      work(index);
+      if (index < sharing) // not one that comes late, called for a loop that more threads shared
+        work(index);
       if (gate.fetch_sub(1) == (closed | 1) && callerAsleep.load())
         futexWake(gate);
     }
