@@ -31,10 +31,18 @@ class Process:
 
     def ask(self, do, seconds=300, **arguments):
         """Sends a request and waits for the reply."""
+        self.send(do, **arguments)
+        return self.receive(do, seconds)
+
+    def send(self, do, **arguments):
+        """Sends a request; `receive` has to follow."""
         try:
             os.write(self._requests, (json.dumps({"do": do} | arguments) + "\n").encode())
         except BrokenPipeError:
-            raise PeerFailed(self._end()) from None
+            pass  # receive finds out how the process ended
+
+    def receive(self, do, seconds=300):
+        """The reply to `send`; PeerFailed if there is none in time."""
         while b"\n" not in self._buffer:
             ready, _, _ = select.select([self._replies], [], [], seconds)
             if not ready:

@@ -179,20 +179,22 @@ class Comparison:
 
     def load(self, layer, form, folder, specs):
         """Starts a process for each of `specs` (name -> class, environment, more of its spec) and loads its weights."""
-        processes = {}
+        started, loaded = {}, {}
         common = {"layer": layer.name, "format": form.name, "checkpoint": str(folder), "tools": self.tools.found}
         for name, (target, variables, more) in specs.items():
-            process = Process(name, self.output / f"{name}.log", variables)
+            started[name] = Process(name, self.output / f"{name}.log", variables)
+            started[name].send("load", spec=common | more | {"peer": target, "name": name})
+        for name, process in started.items():
             try:
-                facts = process.ask("load", 900, spec=common | more | {"peer": target, "name": name})
+                facts = process.receive("load", 900)
             except PeerFailed as reason:
                 process.close()
                 self.note_all(layer, form, name, str(reason))
                 continue
-            processes[name] = process
+            loaded[name] = process
             if name != "ours":
                 self.results["versions"][name] = facts["version"]
-        return processes
+        return loaded
 
     def set_threads(self, layer, form, processes, count):
         cpus = self.results["machine"]["cpus"][-count:]
