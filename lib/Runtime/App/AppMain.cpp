@@ -242,7 +242,8 @@ int runApp(const ModelImage &image, int argc, char **argv) {
       const CLI::App *command = &app;
       if (!app.get_subcommands().empty())
         command = app.get_subcommands().front();
-      writeOutput(command == &app ? app.help() : command->help() + "\nCommon options: --threads, --weights, --isa, --huge-pages\n");
+      writeOutput(command == &app ? app.help()
+                                  : command->help() + "\nCommon options: --threads, --weights, --isa, --huge-pages\n");
       return 0;
     } catch (const CLI::Success &success) { // --version
       writeOutput(std::string(success.what()) + "\n");
