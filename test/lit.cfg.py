@@ -87,6 +87,7 @@ for feature, present in {
     "x86-64": platform.machine() in ("x86_64", "AMD64"),
     "avx2": avx2 <= cpu_flags(),
     "avx512": avx512 <= cpu_flags(),
+    "avx512vnni": avx512 | {"avx512_vnni"} <= cpu_flags(),
     "cuda": os.path.exists("/dev/nvidiactl") and loads("libcuda.so.1"),
     "ptxas": shutil.which("ptxas") is not None,
     "asserts": config.llvm_assertions.upper() in ("ON", "TRUE", "1"),

@@ -19,7 +19,7 @@ namespace {
 
 /// Everything as the user wrote it; checked and translated after parsing.
 struct RawOptions {
-  std::string target = "cpu", weights = "embed", numerics = "storage", quantize, runOn;
+  std::string target = "cpu", weights = "embed", numerics = "storage", runOn;
   std::string emit = "exe";
   std::vector<std::string> gpuArch, layers;
   bool version = false;
@@ -90,9 +90,12 @@ void declare(CLI::App &app, CompileOptions &options, RawOptions &raw, const std:
       ->type_name("MODE")
       ->check(CLI::IsMember({"storage", "f32"}))
       ->group(model);
-  app.add_option("--quantize", raw.quantize, "of the experts' weights (not supported yet)")
+  app.add_option("--quantize", options.quantize, "store the experts' weights as int8, int4 or mxfp4")
       ->type_name("FORMAT")
-      ->check(CLI::IsMember({"int8", "int4", "mxfp4"}))
+      ->group(model);
+  app.add_option("--quantize-others", options.quantizeOthers,
+                 "likewise the other matrices, but for the router: attention, dense and shared networks, output head")
+      ->type_name("FORMAT")
       ->group(model);
   app.add_option("--target", raw.target, "default cpu; cuda is not supported yet")
       ->type_name("TARGET")
@@ -130,8 +133,10 @@ static std::optional<CommandLine> translate(CompileOptions &options, const RawOp
     return notYet("--target=cuda");
   if (!raw.gpuArch.empty() || !raw.runOn.empty())
     return usage(std::string(raw.runOn.empty() ? "--gpu-arch" : "--run-on") + " needs --target=cuda");
-  if (!raw.quantize.empty())
-    return notYet("--quantize=" + raw.quantize);
+  for (auto [option, format] :
+       {std::pair("--quantize", &options.quantize), std::pair("--quantize-others", &options.quantizeOthers)})
+    if (!format->empty() && *format != "int8" && *format != "int4" && *format != "mxfp4")
+      return usage(std::string(option) + ": expected one of int8, int4, mxfp4 but got '" + *format + "'");
 
   static const std::map<std::string, EmitKind> kinds = {{"exe", EmitKind::Exe},
                                                         {"shared", EmitKind::Shared},

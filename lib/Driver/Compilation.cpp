@@ -93,7 +93,11 @@ llvm::Error Compilation::load() {
     return usageError("--layers needs a checkpoint folder");
   if (llvm::Error error = chooseOutput())
     return error;
-  return timed("load", [&] { return isFile ? loadFile() : loadFolder(); });
+  if (llvm::Error error = timed("load", [&] { return isFile ? loadFile() : loadFolder(); }))
+    return error;
+  model.info.quantizedExperts = options.quantize;
+  model.info.quantizedOthers = options.quantizeOthers;
+  return llvm::Error::success();
 }
 
 llvm::Error Compilation::loadFile() {
@@ -139,6 +143,9 @@ llvm::Error Compilation::loadFolder() {
 llvm::Error Compilation::passError(llvm::StringRef phase) {
   if (isFile)
     return reportedError();
+  // The only thing in a checkpoint that a phase can object to.
+  if (phase == phaseName(Phase::Fuse) && !firstError.empty() && !(options.quantize + options.quantizeOthers).empty())
+    return inputError("--quantize: " + firstError);
   return internalError("phase " + phase + ": " + (firstError.empty() ? "failed without a message" : firstError));
 }
 
@@ -147,6 +154,8 @@ llvm::Error Compilation::runPhase(Phase phase) {
     PipelineOptions pipeline;
     pipeline.isaLevels.assign(levels.begin(), levels.end());
     pipeline.reference = options.reference;
+    pipeline.quantizeExperts = options.quantize;
+    pipeline.quantizeOthers = options.quantizeOthers;
     mlir::PassManager passes(&context);
     buildPhase(passes, phase, pipeline);
     if (mlir::failed(passes.run(*model.module)))

@@ -179,6 +179,8 @@ std::string moe::writeManifest(const ManifestContents &contents) {
                               {"isa", toJson(contents.levels)},
                               {"weights", std::move(weights)},
                               {"entries", std::move(entries)}};
+  if (!info.quantizedExperts.empty() || !info.quantizedOthers.empty())
+    manifest["quantization"] = llvm::json::Object{{"experts", info.quantizedExperts}, {"others", info.quantizedOthers}};
   std::string text;
   llvm::raw_string_ostream(text) << llvm::json::Value(std::move(manifest));
   return text;

@@ -48,6 +48,11 @@ void moe::printReport(llvm::raw_ostream &stream, const ModelInfo &info, const We
     stream << llvm::formatv("{0,-14} {1}, {2} active per token\n", "parameters", info.parameters,
                             info.activeParameters);
 
+  if (!info.quantizedExperts.empty() || !info.quantizedOthers.empty()) {
+    auto orNone = [](llvm::StringRef format) { return format.empty() ? "none" : format; };
+    stream << llvm::formatv("{0,-14} experts {1}, others {2}\n", "quantised", orNone(info.quantizedExperts),
+                            orNone(info.quantizedOthers));
+  }
   stream << llvm::formatv("{0,-14} {1}\n", "weights", amount(double(weights.size), "B"));
   llvm::MapVector<llvm::StringRef, uint64_t> kinds;
   for (const WeightsTensor &tensor : weights.tensors)

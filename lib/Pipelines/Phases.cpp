@@ -70,9 +70,12 @@ static void addCleanUp(OpPassManager &pm) {
   pm.addPass(createCSEPass());
 }
 
+/// Only grouped matmuls can be quantised, so then the reference lowering starts from them.
+static bool lowersExpertsAsTheyAre(const PipelineOptions &options) { return options.reference && !options.quantizes(); }
+
 static void buildRoute(OpPassManager &pm, const PipelineOptions &options) {
   addCleanUp(pm);
-  if (options.reference)
+  if (lowersExpertsAsTheyAre(options))
     return;
   pm.addPass(createMoeCutExperts());
   pm.addPass(createMoeGroupMatmuls());
@@ -80,7 +83,7 @@ static void buildRoute(OpPassManager &pm, const PipelineOptions &options) {
 }
 
 static void buildFuse(OpPassManager &pm, const PipelineOptions &options) {
-  if (options.reference)
+  if (lowersExpertsAsTheyAre(options))
     return;
   // Epilogues first: elementwise fusion moves reshapes between a product and what it is followed by.
   pm.addPass(createMoeFuseGroupedMatmuls());
@@ -90,6 +93,10 @@ static void buildFuse(OpPassManager &pm, const PipelineOptions &options) {
   // A size taken from a fused op would keep it alive.
   pm.addPass(memref::createResolveShapedTypeResultDimsPass());
   addCleanUp(pm);
+  if (options.quantizes()) {
+    pm.addPass(createMoeQuantize({options.quantizeExperts, options.quantizeOthers}));
+    addCleanUp(pm);
+  }
 }
 
 static void buildPack(OpPassManager &pm, const PipelineOptions &options) {
@@ -184,11 +191,15 @@ namespace {
 struct CommandLineOptions : PassPipelineOptions<CommandLineOptions> {
   ListOption<std::string> isa{*this, "isa", llvm::cl::desc("Instruction-set levels, best first (default: all)")};
   Option<bool> reference{*this, "reference", llvm::cl::desc("Lower by the reference semantics"), llvm::cl::init(false)};
+  Option<std::string> quantize{*this, "quantize", llvm::cl::desc("Format of the experts' weights")};
+  Option<std::string> quantizeOthers{*this, "quantize-others", llvm::cl::desc("Format of the other weights")};
 
   PipelineOptions get() const {
     PipelineOptions options;
     options.isaLevels.assign(isa.begin(), isa.end());
     options.reference = reference;
+    options.quantizeExperts = quantize;
+    options.quantizeOthers = quantizeOthers;
     return options;
   }
 };

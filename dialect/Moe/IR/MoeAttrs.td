@@ -69,4 +69,14 @@ def Moe_DropOrder : StringBasedAttr<And<[
   let returnType = "::llvm::StringRef";
 }
 
+/// How 4-bit codes stand for weights; see moe.grouped_matmul.
+def Moe_WeightFormat : StringBasedAttr<And<[
+    CPred<"::llvm::isa<::mlir::StringAttr>($_self)">,
+    CPred<"::llvm::is_contained(::llvm::ArrayRef<::llvm::StringRef>({\"int4\", \"mxfp4\"}), "
+          "::llvm::cast<::mlir::StringAttr>($_self).getValue())">]>,
+    "one of \"int4\", \"mxfp4\""> {
+  let storageType = "::mlir::StringAttr";
+  let returnType = "::llvm::StringRef";
+}
+
 #endif // MOE_ATTRS_TD

@@ -153,15 +153,36 @@ struct SimplifyExpertOperands : OpRewritePattern<ExpertsOp> {
     return rewriter.notifyMatchFailure(op, "every operand is used, none twice");
   }
 };
+} // namespace
 
+/// The same for weights, which go together with their scales where there are any.
+static bool simplifyWeights(PatternRewriter &rewriter, GroupedMatmulOp op) {
+  Block &body = op.getEpilogue().front();
+  MutableOperandRange weights = op.getWeightsMutable(), scales = op.getScalesMutable();
+  if (scales.empty())
+    return simplifyOperands(rewriter, op, weights, body, 0, 1);
+  for (unsigned number = 0; number < weights.size() && weights.size() > 1; ++number) {
+    Value replacement;
+    for (unsigned before = 0; before < number && !replacement; ++before)
+      if (weights[before].get() == weights[number].get() && scales[before].get() == scales[number].get())
+        replacement = body.getArgument(before);
+    if (!replacement && !body.getArgument(number).use_empty())
+      continue;
+    rewriter.modifyOpInPlace(op, [&] { op.getScalesMutable().erase(number); });
+    eraseOperandAndArgument(rewriter, op, op.getWeightsMutable(), number, body, number, replacement);
+    return true;
+  }
+  return false;
+}
+
+namespace {
 struct SimplifyMatmulOperands : OpRewritePattern<GroupedMatmulOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(GroupedMatmulOp op, PatternRewriter &rewriter) const override {
     Block &body = op.getEpilogue().front();
     unsigned weights = op.getWeights().size(), rows = op.getRowScalars().size();
     if (simplifyOperands(rewriter, op, op.getColumnScalarsMutable(), body, weights + rows, 0) ||
-        simplifyOperands(rewriter, op, op.getRowScalarsMutable(), body, weights, 0) ||
-        simplifyOperands(rewriter, op, op.getWeightsMutable(), body, 0, 1))
+        simplifyOperands(rewriter, op, op.getRowScalarsMutable(), body, weights, 0) || simplifyWeights(rewriter, op))
       return success();
     return rewriter.notifyMatchFailure(op, "every operand is used, none twice");
   }

@@ -347,15 +347,74 @@ int64_t GroupedMatmulOp::getNumExperts() { return shaped(getOffsets()).getDimSiz
 Value GroupedMatmulOp::getGroupOffsets() { return getOffsets(); }
 OperandRange GroupedMatmulOp::getExpertParameters() { return getWeights(); }
 
-/// The shape of a weight operand of rank `rank` for `experts`, `columns` and `depth`; see the op's table.
-static SmallVector<int64_t> weightShape(int64_t rank, int64_t experts, int64_t columns, int64_t depth) {
+Type GroupedMatmulOp::getAccumulatorType() {
+  return isInteger() ? Type(IntegerType::get(getContext(), 32)) : Type(Float32Type::get(getContext()));
+}
+
+/// The shape of a weight operand of rank `rank` of `op`; see the op's table.
+static SmallVector<int64_t> weightShape(GroupedMatmulOp op, int64_t rank) {
   constexpr int64_t width = GroupedMatmulOp::panelWidth;
+  int64_t experts = op.getNumExperts(), columns = op.getNumColumns(), depth = op.getDepth();
   int64_t panels = ShapedType::isDynamic(columns) ? columns : llvm::divideCeil(columns, width);
+  auto steps = [&](int64_t size) { return static_cast<int64_t>(llvm::divideCeil(depth, size)); };
   if (rank == 3)
-    return {experts, columns, depth};
+    return {experts, columns, op.getFormat() ? depth / 2 : depth};
   if (rank == 4)
     return {experts, panels, depth, width};
-  return {experts, panels, static_cast<int64_t>(llvm::divideCeil(depth, 2)), width, 2};
+  if (op.getFormat())
+    return {experts, panels, depth / 8, width, 4};
+  if (op.isInteger())
+    return {experts, panels, steps(4), width, 4};
+  return {experts, panels, steps(2), width, 2};
+}
+
+/// Element types of rows, weights and scales, and the shapes of the last two.
+static LogicalResult verifyWeights(GroupedMatmulOp op) {
+  ShapedType x = shaped(op.getX());
+  bool codes = op.getFormat().has_value();
+  if (codes && op.isInteger())
+    return op.emitOpError("expected rows of a float type with 'format' but got ") << x;
+  if (op.getScales().size() != (codes ? op.getWeights().size() : 0))
+    return op.emitOpError("expected ") << (codes ? op.getWeights().size() : 0) << " scale operands "
+                                       << (codes ? "with" : "without") << " 'format' but got " << op.getScales().size();
+  if (codes && op.getDepth() % GroupedMatmulOp::scaleGroup != 0)
+    return op.emitOpError("expected rows of a multiple of ")
+           << GroupedMatmulOp::scaleGroup << " elements with 'format' but got " << x;
+
+  int64_t rank = op.getWeightRank();
+  bool panels = !codes && !op.isInteger(); // rank 4 is for floats only
+  if (rank < 3 || rank > 5 || (rank == 4 && !panels))
+    return op.emitOpError("expected weights of rank 3 (plain), ")
+           << (panels ? "4 (panels) or 5 (panels of pairs)" : "or 5 (packed)") << " but got "
+           << op.getWeights().front().getType();
+  auto hasShape = [](ShapedType type, ArrayRef<int64_t> want) {
+    return type.getRank() == static_cast<int64_t>(want.size()) && llvm::all_of_zip(type.getShape(), want, agree);
+  };
+  auto text = [](ArrayRef<int64_t> shape) { return llvm::join(llvm::map_range(shape, sizeText), ", "); };
+  SmallVector<int64_t> want = weightShape(op, rank);
+  for (auto [number, weight] : llvm::enumerate(op.getWeights())) {
+    ShapedType type = shaped(weight);
+    if (!hasShape(type, want))
+      return op.emitOpError("expected weight operand ")
+             << number << " of shape [" << text(want) << "] but got " << type;
+    if (codes || op.isInteger() ? !type.getElementType().isInteger(8) : !isa<FloatType>(type.getElementType()))
+      return op.emitOpError("expected weights of ")
+             << (codes || op.isInteger() ? "i8" : "a float type") << " but got " << type;
+  }
+  SmallVector<int64_t> scaleShape{want[0], want[1], op.getDepth() / GroupedMatmulOp::scaleGroup};
+  if (op.isPacked())
+    scaleShape.push_back(GroupedMatmulOp::panelWidth);
+  for (auto [number, scales] : llvm::enumerate(op.getScales())) {
+    ShapedType type = shaped(scales);
+    if (!hasShape(type, scaleShape))
+      return op.emitOpError("expected scale operand ")
+             << number << " of shape [" << text(scaleShape) << "] but got " << type;
+    bool exponents = *op.getFormat() == "mxfp4";
+    if (exponents ? !type.getElementType().isInteger(8) : !isa<FloatType>(type.getElementType()))
+      return op.emitOpError("expected scales of ")
+             << (exponents ? "i8" : "a float type") << " with format \"" << *op.getFormat() << "\" but got " << type;
+  }
+  return success();
 }
 
 LogicalResult GroupedMatmulOp::verify() {
@@ -365,8 +424,8 @@ LogicalResult GroupedMatmulOp::verify() {
     return failure();
   if (!offsets.getElementType().isInteger(32) || offsets.isDynamicDim(0) || offsets.getDimSize(0) < 2)
     return emitOpError("expected static i32 offsets of at least 2 elements (experts + 1) but got ") << offsets;
-  if (x.isDynamicDim(1) || !isa<FloatType>(x.getElementType()))
-    return emitOpError("expected rows of a float type with a static number of columns but got ") << x;
+  if (x.isDynamicDim(1) || (!isa<FloatType>(x.getElementType()) && !isInteger()))
+    return emitOpError("expected rows of a float type or i8 with a static number of columns but got ") << x;
   if (getWeights().empty())
     return emitOpError("expected at least one weight operand");
   bool tensors = isa<TensorType>(getInit().getType());
@@ -382,20 +441,8 @@ LogicalResult GroupedMatmulOp::verify() {
     return error << " but got none";
   }
 
-  int64_t rank = getWeightRank();
-  if (rank < 3 || rank > 5)
-    return emitOpError("expected weights of rank 3 (plain), 4 (panels) or 5 (panels of pairs) but got ")
-           << getWeights().front().getType();
-  SmallVector<int64_t> want = weightShape(rank, getNumExperts(), init.getDimSize(1), x.getDimSize(1));
-  for (auto [number, weight] : llvm::enumerate(getWeights())) {
-    ShapedType type = shaped(weight);
-    bool same = type.getRank() == rank && llvm::all_of_zip(type.getShape(), want, agree);
-    if (!same)
-      return emitOpError("expected weight operand ")
-             << number << " of shape [" << llvm::join(llvm::map_range(want, sizeText), ", ") << "] but got " << type;
-    if (!isa<FloatType>(type.getElementType()))
-      return emitOpError("expected weights of a float type but got ") << type;
-  }
+  if (failed(verifyWeights(*this)))
+    return failure();
   if (getWholePanels() && !init.isDynamicDim(1) && init.getDimSize(1) % panelWidth != 0)
     return emitOpError("expected a multiple of ") << panelWidth << " columns with 'whole_panels' but got " << init;
   if (getChoices()) {
@@ -410,7 +457,7 @@ LogicalResult GroupedMatmulOp::verify() {
     return failure();
   }
 
-  SmallVector<Type> arguments(getWeights().size(), Float32Type::get(getContext()));
+  SmallVector<Type> arguments(getWeights().size(), getAccumulatorType());
   for (Value scalar : getRowScalars()) {
     if (failed(expectRank(*this, "row_scalars", shaped(scalar), 1)) ||
         failed(expectSize(*this, "row_scalars", shaped(scalar), 0, init.getDimSize(0), "rows of 'outs'")))

@@ -252,7 +252,7 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
   let description = [{
     The waist of the compiler: every target implements this one op. For a row r of group e and a column n
 
-        acc_i = sum over k ascending of x[row(r), k] * weights_i[e, n, k]          (f32, one accumulator)
+        acc_i = sum over k ascending of x[row(r), k] * weights_i[e, n, k]    (one accumulator: f32, or i32 if x is i8)
         out[r, n] = epilogue(acc_0, .., row scalars[r].., column scalars[e, n]..)
 
     row(r) is r, or choices[r] / fanout with `choices` (the gather prologue; a choice of -1 is a row of zeros). Several weight
@@ -262,19 +262,32 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
     | operand | shape |
     |---|---|
     | x | [R, K], or [T, K] with choices |
-    | weights | [E, N, K], or packed in panels of 16 columns: [E, N/16, K, 16], or [E, N/16, K/2, 16, 2] (pairs) |
+    | weights | [E, N, K], or packed in panels of 16 columns: [E, N/16, K, 16], [E, N/16, K/2, 16, 2] (16-bit pairs), or [E, N/16, K/4, 16, 4] (i8 quads) |
+    | scales | with `format`: one per weight operand, [E, N, K/32], or [E, N/16, K/32, 16] beside packed weights |
     | offsets | [E + 1], i32, ascending |
     | choices | [R], i32 |
     | row_scalars | [R] each: a row's gate weight |
     | column_scalars | [E, N] each: biases, scales |
     | outs | [R, N] |
 
-    N need not be a multiple of 16: the last panel is padded with zeros. Same for K and pairs. Where N is dynamic (a tile
-    of columns), `whole_panels` says that it is a multiple of 16.
-    The epilogue is a region on scalars: the accumulators (f32), one value per row scalar and column scalar, in their
-    element types; it yields out's element type. Each rounding to a storage type is in it, where a pass can see it.
+    Quantised weights, in two kinds:
 
-    Made by: route. Packed weights: pack. Cut into tiles of one group by: tile. Lowered in: kernel (to vector loops on memrefs),
+    * int8: x and weights are i8, products and sums exact in i32. What one unit stands for (a scale per row, one per column) is
+      the epilogue's business.
+    * `format = "int4"` or `"mxfp4"`: x is of a float type, weights are 4-bit codes in i8, two to a byte, with a scale for every
+      32 along k; K is a multiple of 32. The weight is decode(code) * scale, in f32, and from there on as any other; a target
+      that multiplies in x's type rounds it to that type. int4: the code is a two's complement integer, scales are floats.
+      mxfp4 (OCP MX): the code is e2m1, from 0 to 7 the values 0, 0.5, 1, 1.5, 2, 3, 4, 6, plus 8 their negatives; scales are
+      e8m0 in i8, 2^(s - 127), 255 is NaN. Plain weights are [E, N, K/2], the even k in a byte's low half. Packed ones are
+      [E, N/16, K/8, 16, 4]: of the 32 bits of a column the low half holds the four even k, the high half the four odd
+      ones, ascending from the lowest bits.
+
+    N need not be a multiple of 16: the last panel is padded with zeros. Same for K and pairs or quads. Where N is dynamic (a
+    tile of columns), `whole_panels` says that it is a multiple of 16.
+    The epilogue is a region on scalars: the accumulators, one value per row scalar and column scalar, in their element
+    types; it yields out's element type. Each rounding to a storage type is in it, where a pass can see it.
+
+    Made by: route. Quantised weights: fuse. Packed weights: pack. Cut into tiles of one group by: tile. Lowered in: kernel (to vector loops on memrefs),
     or by `--moe-to-linalg`.
 
     ```mlir
@@ -290,11 +303,20 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
   }];
   let arguments = (ins Moe_Buffer:$x, Variadic<Moe_Buffer>:$weights, Moe_Buffer:$offsets, Optional<Moe_Buffer>:$choices,
                        Variadic<Moe_Buffer>:$rowScalars, Variadic<Moe_Buffer>:$columnScalars, Moe_Buffer:$init,
-                       DefaultValuedAttr<I64Attr, "1">:$fanout, UnitAttr:$whole_panels);
+                       DefaultValuedAttr<I64Attr, "1">:$fanout, UnitAttr:$whole_panels, Variadic<Moe_Buffer>:$scales,
+                       OptionalAttr<Moe_WeightFormat>:$format);
   let results = (outs Optional<AnyRankedTensor>:$result);
   let regions = (region SizedRegion<1>:$epilogue);
+  let builders = [OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$x, "::mlir::ValueRange":$weights,
+                                 "::mlir::Value":$offsets, "::mlir::Value":$choices, "::mlir::ValueRange":$rowScalars,
+                                 "::mlir::ValueRange":$columnScalars, "::mlir::Value":$init, "uint64_t":$fanout,
+                                 CArg<"bool", "false">:$wholePanels), [{
+    build($_builder, $_state, result, x, weights, offsets, choices, rowScalars, columnScalars, init, fanout, wholePanels,
+          /*scales=*/::mlir::ValueRange(), /*format=*/nullptr);
+  }]>];
   let assemblyFormat = [{
     `rows` `(` $x `:` type($x) `)` `weights` `(` $weights `:` type($weights) `)`
+    (`scales` `(` $scales^ `:` type($scales) `)`)?
     `groups` `(` $offsets `:` type($offsets) `)`
     (`choices` `(` $choices^ `:` type($choices) `)`)?
     (`row_scalars` `(` $rowScalars^ `:` type($rowScalars) `)`)?
@@ -303,10 +325,16 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
   }];
   let extraClassDeclaration = [{
     static constexpr int64_t panelWidth = 16;
+    /// Elements along k that share a scale, with `format`.
+    static constexpr int64_t scaleGroup = 32;
     ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitMutable(); }
-    /// Rank of the weights: 3 plain, 4 panels, 5 panels of pairs.
+    /// Rank of the weights: 3 plain, 4 panels, 5 panels of pairs, quads or codes.
     int64_t getWeightRank() { return ::llvm::cast<::mlir::ShapedType>(getWeights().front().getType()).getRank(); }
     bool isPacked() { return getWeightRank() > 3; }
+    /// i8 times i8, with i32 sums.
+    bool isInteger() { return ::llvm::cast<::mlir::ShapedType>(getX().getType()).getElementType().isInteger(8); }
+    /// Element type of the sums: f32 or i32.
+    ::mlir::Type getAccumulatorType();
     /// Whether no panel of columns is partial.
     bool hasWholePanels() { return getWholePanels() || getNumColumns() % panelWidth == 0; }
     /// Columns of the output (dynamic in a tile) and length of a sum.

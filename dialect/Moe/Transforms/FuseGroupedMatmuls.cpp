@@ -85,6 +85,8 @@ struct FuseEpilogue : OpRewritePattern<linalg::GenericOp> {
         return rewriter.notifyMatchFailure(op, "an input is not the result of a grouped matmul");
       if (!product->hasOneUse())
         return rewriter.notifyMatchFailure(op, "a product has other uses");
+      if (product.isInteger() || product.getFormat())
+        return rewriter.notifyMatchFailure(op, "a product is quantised: fusion comes before that");
       products.push_back(product);
     }
     if (products.empty())

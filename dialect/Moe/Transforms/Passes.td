@@ -65,6 +65,39 @@ def MoeFuseGroupedMatmuls : Pass<"moe-fuse-grouped-matmuls"> {
   let dependentDialects = ["::moe::MoeDialect"];
 }
 
+def MoeQuantize : Pass<"moe-quantize"> {
+  let summary = "quantise weights of grouped matmuls";
+  let description = [{
+    Weights that are parameters get the format `experts` or, in products of one group that holds every row, `others`; empty
+    leaves them as they are. A product whose result `moe.top_k` chooses by keeps its weights. Activations keep their
+    type, but for int8:
+
+    * `int8`: a weight row w becomes round(w * 127 / max |w|), ties to even, and the column scalar max |w| / 127; a row of x
+      the same, with a row scalar, when the program runs. The product is one of integers; its epilogue begins with
+      `sum * (row scale * column scale)`.
+    * `int4`: 32 weights share the scale max |w| / 7, rounded to 5 significant bits, in bf16.
+    * `mxfp4`: 32 weights share the smallest scale 2^e with max |w| <= 7 * 2^e.
+
+    The arithmetic on weights is ordinary IR, which `moe-prepare-parameters` moves to compile time. Run behind
+    `moe-fuse-grouped-matmuls`: a gather, and gate and up, share the rows that are quantised.
+
+    ```mlir
+    %y = moe.grouped_matmul rows(%x : tensor<?x64xbf16>) weights(%w : tensor<8x32x64xbf16>) groups(%o : tensor<9xi32>)
+        outs(%init : tensor<?x32xf32>) { ... }
+    ```
+    becomes, with `experts=int4`,
+    ```mlir
+    %y = moe.grouped_matmul rows(%x : tensor<?x64xbf16>) weights(%codes : tensor<8x32x32xi8>)
+        scales(%scales : tensor<8x32x2xbf16>) groups(%o : tensor<9xi32>)
+        outs(%init : tensor<?x32xf32>) attributes {format = "int4"} { ... }
+    ```
+  }];
+  let options = [Option<"experts", "experts", "std::string", "\"\"", "Format of the experts' weights: int8, int4, mxfp4">,
+                 Option<"others", "others", "std::string", "\"\"", "Format of the other weights">];
+  let dependentDialects = ["::moe::MoeDialect", "::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect",
+                           "::mlir::math::MathDialect", "::mlir::tensor::TensorDialect"];
+}
+
 //===----------------------------------------------------------------------===//
 // Phase pack
 //===----------------------------------------------------------------------===//
@@ -73,7 +106,8 @@ def MoePackWeights : Pass<"moe-pack-weights"> {
   let summary = "lay the weights of grouped matmuls out in panels";
   let description = [{
     Weights that come from parameters or constants alone are packed in panels of 16 columns: [E, N/16, K, 16] for f32,
-    [E, N/16, K/2, 16, 2] (pairs along k) for 16-bit types. One layout serves every instruction set. The packing is a
+    [E, N/16, K/2, 16, 2] (pairs along k) for 16-bit types, [E, N/16, K/4, 16, 4] for i8 and likewise for the bytes of
+    4-bit codes, whose scales are packed with them (see `moe.grouped_matmul`). One layout serves every instruction set. The packing is a
     `linalg.pack` here; `moe-prepare-parameters` moves it to compile time. Weights only known at run time stay as they are.
   }];
   let dependentDialects = ["::moe::MoeDialect", "::mlir::linalg::LinalgDialect", "::mlir::arith::ArithDialect"];

@@ -146,7 +146,13 @@ void MoePrepareParametersPass::prepare(Value value, const SetVector<Operation *>
                                b.getStringAttr("private"));
   b.setInsertionPointAfterValue(value);
   auto load = ml_program::GlobalLoadConstOp::create(b, value.getLoc(), value.getType(), FlatSymbolRefAttr::get(name));
-  value.replaceAllUsesWith(load);
+  // Other parameters may be computed from it too; their functions start from the checkpoint's tensors.
+  value.replaceUsesWithIf(load, [&](OpOperand &use) {
+    Operation *top = use.getOwner();
+    while (top && !isa<func::FuncOp>(top->getParentOp()))
+      top = top->getParentOp();
+    return !parameterOnly.contains(top);
+  });
 }
 
 void MoePrepareParametersPass::runOnOperation() {

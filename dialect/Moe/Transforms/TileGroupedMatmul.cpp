@@ -91,6 +91,8 @@ GroupedMatmulOp Tiler::emit(const Tile &tile, Value outs) {
     mapping.map(op.getChoices(), rowsOf(op.getChoices()));
   for (Value weight : op.getWeights())
     mapping.map(weight, slice(weight, {{0, tile.group, attr(1)}, {1, panel, panels}}));
+  for (Value scales : op.getScales())
+    mapping.map(scales, slice(scales, {{0, tile.group, attr(1)}, {1, panel, panels}}));
   for (Value scalars : op.getColumnScalars())
     mapping.map(scalars, slice(scalars, {{0, tile.group, attr(1)}, {1, tile.column, tile.columns}}));
   for (Value scalars : op.getRowScalars())

@@ -33,6 +33,8 @@ struct CompileOptions {
   bool numericsF32 = false;
   /// --cpu as given: "native", "generic" or level names; empty: all levels.
   std::vector<std::string> cpu;
+  /// Formats of the experts' weights and of the other matrices: int8, int4, mxfp4, or empty.
+  std::string quantize, quantizeOthers;
   WeightsMode weights = WeightsMode::Embed;
   /// Set with WeightsMode::Random.
   uint64_t seed = 0;

@@ -64,6 +64,9 @@ struct ModelInfo {
   /// As in safetensors ("BF16"), sorted, each once.
   std::vector<std::string> dtypes;
   std::vector<int64_t> eosTokenIds;
+  /// Formats the compiler was asked to store weights in (see moe-quantize), of the experts and of the others; empty: as
+  /// they are.
+  std::string quantizedExperts, quantizedOthers;
   /// Text of tokenizer.json; empty where there is none.
   std::string tokenizerJson;
   std::vector<EntryCost> costs;

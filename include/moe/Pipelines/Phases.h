@@ -29,7 +29,7 @@ enum class Phase {
   Import,     ///< description -> moe + linalg on tensors; no passes, this is what a frontend makes
   Route,      ///< moe.experts cut into grouped matmuls, dense products made grouped
   Distribute, ///< experts over ranks; nothing to do on one rank
-  Fuse,       ///< gather prologues, siblings, epilogues, elementwise chains
+  Fuse,       ///< gather prologues, siblings, epilogues, elementwise chains; quantisation where asked for
   Pack,       ///< weight layouts; what depends on parameters alone moves to module @prepare
   Tile,       ///< scf.forall over tiles; remaining moe ops lowered to linalg
   Bufferize,  ///< tensors -> memrefs
@@ -50,6 +50,9 @@ struct PipelineOptions {
   llvm::SmallVector<std::string> isaLevels;
   /// Lower by the reference semantics: no fusion, no packing, no tiles, no threads. Slow; the oracle of the fast path.
   bool reference = false;
+  /// Formats to quantise weights to (see moe-quantize): of the experts, and of everything else; empty: none.
+  std::string quantizeExperts, quantizeOthers;
+  bool quantizes() const { return !quantizeExperts.empty() || !quantizeOthers.empty(); }
 };
 
 /// Adds the passes of one phase to `pm`, which must be at a module. Import and Binary add none.

@@ -89,6 +89,8 @@ struct Manifest {
   std::vector<std::string> dtypes;
   std::vector<int64_t> eosTokenIds;
   std::vector<std::string> isa; // best first
+  /// Formats that the compiler stored weights in: of the experts, of the others; empty: those of the checkpoint.
+  std::string quantizedExperts, quantizedOthers;
 
   WeightsMode weightsMode = WeightsMode::None;
   uint64_t weightsSize = 0;

@@ -5,6 +5,7 @@
 
 #include "Lowering.h"
 
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/IRMapping.h"
 
@@ -113,26 +114,102 @@ struct LowerExperts : OpRewritePattern<ExpertsOp> {
 // grouped_matmul
 //===----------------------------------------------------------------------===//
 
-/// acc[m, n] = sum over k ascending of x[m, k] * weight[expert, n, k]: one f32 fma chain per element.
-static Value product(ImplicitLocOpBuilder &b, Value x, Value weight, Value expert, Value accumulator) {
-  unsigned rank = cast<ShapedType>(weight.getType()).getRank();
-  auto multiplyAdd = [](ImplicitLocOpBuilder &b, Value x, Value w, Value acc) -> SmallVector<Value> {
-    return {math::FmaOp::create(b, toF32(b, x), toF32(b, w), acc)};
+namespace {
+/// A column and an element along k.
+struct Position {
+  Value n, k;
+
+  /// Its indices in a packed operand [E, N/16, K, 16], or [E, N/16, K/t, 16, t] with tiles {t}.
+  SmallVector<Value> in(ImplicitLocOpBuilder &b, Value expert, ArrayRef<int64_t> tiles) const {
+    auto split = [&](Value index, int64_t size, bool rest) -> Value {
+      Value by = indexConstant(b, size);
+      return rest ? arith::RemUIOp::create(b, index, by).getResult() : arith::DivUIOp::create(b, index, by).getResult();
+    };
+    constexpr int64_t width = GroupedMatmulOp::panelWidth;
+    SmallVector<Value> at{expert, split(n, width, false)};
+    at.push_back(tiles.empty() ? k : split(k, tiles[0], false));
+    at.push_back(split(n, width, true));
+    if (!tiles.empty())
+      at.push_back(split(k, tiles[0], true));
+    return at;
+  }
+};
+} // namespace
+
+/// A 4-bit code as the number it stands for.
+static Value decode(ImplicitLocOpBuilder &b, Value code, StringRef format) {
+  static constexpr float int4[] = {0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
+  static constexpr float e2m1[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0f, -0.5, -1, -1.5, -2, -3, -4, -6};
+  auto type = RankedTensorType::get({16}, b.getF32Type());
+  Value table = arith::ConstantOp::create(b, DenseElementsAttr::get(type, ArrayRef(format == "int4" ? int4 : e2m1)));
+  return tensor::ExtractOp::create(b, table, toIndex(b, code));
+}
+
+/// 2^(e - 127) of an exponent e in i8, 255 is NaN.
+static Value decodeE8M0(ImplicitLocOpBuilder &b, Value scale) {
+  Value exponent = arith::ExtUIOp::create(b, b.getI32Type(), scale);
+  auto equals = [&](int64_t value) {
+    return arith::CmpIOp::create(b, arith::CmpIPredicate::eq, exponent, i32Constant(b, value));
   };
-  if (rank == 3)
+  Value bits = arith::ShLIOp::create(b, exponent, i32Constant(b, 23));
+  bits = arith::SelectOp::create(b, equals(0), i32Constant(b, 0x00400000), bits);
+  bits = arith::SelectOp::create(b, equals(255), i32Constant(b, 0x7fc00000), bits);
+  return arith::BitcastOp::create(b, b.getF32Type(), bits);
+}
+
+/// Weight n, k of an expert, from codes: decode(code) * scale.
+static Value decodedWeight(ImplicitLocOpBuilder &b, GroupedMatmulOp op, unsigned number, Value expert, Position at) {
+  Value codes = op.getWeights()[number], scales = op.getScales()[number];
+  auto apply = [&](AffineExpr expression) -> Value {
+    return affine::AffineApplyOp::create(b, AffineMap::get(1, 0, expression), at.k);
+  };
+  AffineExpr k = b.getAffineDimExpr(0);
+  SmallVector<Value> codeAt{expert, at.n, apply(k.floorDiv(2))};
+  SmallVector<Value> scaleAt{expert, at.n, apply(k.floorDiv(GroupedMatmulOp::scaleGroup))};
+  AffineExpr half = k % 2; // which half of the byte
+  if (op.isPacked()) {
+    // Of a column's 32 bits k = 0, 2, 4, 6 take the low 16, k = 1, 3, 5, 7 the high 16.
+    AffineExpr place = (k % 2) * 4 + (k % 8).floorDiv(2);
+    codeAt = Position{at.n, apply(k.floorDiv(8))}.in(b, expert, {});
+    codeAt.push_back(apply(place.floorDiv(2)));
+    half = place % 2;
+    scaleAt = Position{at.n, scaleAt.back()}.in(b, expert, {});
+  }
+  Value byte = arith::ExtUIOp::create(b, b.getI32Type(), tensor::ExtractOp::create(b, codes, codeAt));
+  Value shifted = arith::ShRUIOp::create(b, byte, toI32(b, apply(half * 4)));
+  Value code = arith::AndIOp::create(b, shifted, i32Constant(b, 15));
+  Value scale = tensor::ExtractOp::create(b, scales, scaleAt);
+  scale = scale.getType().isInteger(8) ? decodeE8M0(b, scale) : toF32(b, scale);
+  return arith::MulFOp::create(b, decode(b, code, *op.getFormat()), scale);
+}
+
+/// acc[m, n] = sum over k ascending of x[m, k] * weights_number[expert, n, k]: one f32 fma chain per element, or an
+/// exact sum in i32.
+static Value product(ImplicitLocOpBuilder &b, GroupedMatmulOp op, unsigned number, Value x, Value expert,
+                     Value accumulator) {
+  Value weight = op.getWeights()[number];
+  unsigned rank = cast<ShapedType>(weight.getType()).getRank();
+  auto multiplyAdd = [&](ImplicitLocOpBuilder &b, Value x, Value w, Value acc) -> SmallVector<Value> {
+    if (!op.isInteger())
+      return {math::FmaOp::create(b, toF32(b, x), toF32(b, w), acc)};
+    auto wide = [&](Value value) -> Value { return arith::ExtSIOp::create(b, b.getI32Type(), value); };
+    return {arith::AddIOp::create(b, acc, arith::MulIOp::create(b, wide(x), wide(w)))};
+  };
+  if (rank == 3 && !op.getFormat())
     return generic(b, {x, sliceOfExpert(b, weight, expert)}, {accumulator}, 3, {{0, 2}, {1, 2}, {0, 1}}, {2},
                    [&](ImplicitLocOpBuilder &b, ValueRange s) { return multiplyAdd(b, s[0], s[1], s[2]); })
         .front();
-  // Packed: column n is in panel n / 16 at n % 16; k is a row of the panel, or half of a pair.
+  // Codes, or packed: column n is in panel n / 16 at n % 16; k is a row of the panel, or part of a pair or quad.
   return generic(b, {x}, {accumulator}, 3, {{0, 2}, {0, 1}}, {2},
                  [&](ImplicitLocOpBuilder &b, ValueRange s) {
-                   Value n = linalg::IndexOp::create(b, 1), k = linalg::IndexOp::create(b, 2);
-                   Value width = indexConstant(b, GroupedMatmulOp::panelWidth), two = indexConstant(b, 2);
-                   Value panel = arith::DivUIOp::create(b, n, width), lane = arith::RemUIOp::create(b, n, width);
-                   SmallVector<Value> at{expert, panel, k, lane};
+                   Position at{linalg::IndexOp::create(b, 1), linalg::IndexOp::create(b, 2)};
+                   if (op.getFormat())
+                     return multiplyAdd(b, s[0], decodedWeight(b, op, number, expert, at), s[1]);
+                   SmallVector<int64_t> tiles;
                    if (rank == 5)
-                     at = {expert, panel, arith::DivUIOp::create(b, k, two), lane, arith::RemUIOp::create(b, k, two)};
-                   return multiplyAdd(b, s[0], tensor::ExtractOp::create(b, weight, at), s[1]);
+                     tiles.push_back(op.isInteger() ? 4 : 2);
+                   Value w = tensor::ExtractOp::create(b, weight, at.in(b, expert, tiles));
+                   return multiplyAdd(b, s[0], w, s[1]);
                  })
       .front();
 }
@@ -155,12 +232,12 @@ struct LowerGroupedMatmul : OpRewritePattern<GroupedMatmulOp> {
         [&](ImplicitLocOpBuilder &b, Group group, ValueRange carried) -> SmallVector<Value> {
           Value rows = extractRows(b, x, group), out = extractRows(b, carried[0], group);
           SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(b, b.getLoc(), out);
-          Value zero = floatConstant(b, b.getF32Type(), 0.0);
+          Value zero = arith::ConstantOp::create(b, b.getZeroAttr(op.getAccumulatorType()));
 
           SmallVector<Value> inputs;
           SmallVector<SmallVector<unsigned>> maps;
-          for (Value weight : op.getWeights()) {
-            inputs.push_back(product(b, rows, weight, group.expert, filled(b, sizes, zero)));
+          for (unsigned number = 0; number < op.getWeights().size(); ++number) {
+            inputs.push_back(product(b, op, number, rows, group.expert, filled(b, sizes, zero)));
             maps.push_back({0, 1});
           }
           for (Value scalars : op.getRowScalars()) {

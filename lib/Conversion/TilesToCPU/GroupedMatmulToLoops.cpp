@@ -10,6 +10,7 @@
 
 #include "Epilogue.h"
 #include "MicroKernelBuilder.h"
+#include "QuantizedKernels.h"
 #include "dialect/Moe/IR/MoeOps.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -59,10 +60,10 @@ private:
   void prepareGather();
   Value rowView(Value row);
   void lowerPlain(Value group, Value begin, Value end);
-  void lowerPacked(const MicroKernelBuilder &kernels, Value group, Value begin, Value end);
-  void lowerRows(const MicroKernelBuilder &kernels, KernelShape shape, Value group, Value begin, Value end);
-  void emitPanels(const MicroKernelBuilder &kernels, Value group, Value firstPanel, ArrayRef<Columns> panels,
-                  int64_t rows, Value begin, Value end);
+  void lowerPacked(const KernelBuilder &kernels, Value group, Value begin, Value end);
+  void lowerRows(const KernelBuilder &kernels, KernelShape shape, Value group, Value begin, Value end);
+  void emitPanels(const KernelBuilder &kernels, Value group, Value firstPanel, ArrayRef<Columns> panels, int64_t rows,
+                  Value begin, Value end);
   Columns wholePanel(Value firstColumn) { return {firstColumn, panelWidth}; }
   Value loadColumns(Value memref, Value group, const Columns &columns);
   void storeColumns(Value vector, Value row, const Columns &columns);
@@ -84,8 +85,8 @@ void Lowering::loop(Value begin, Value end, int64_t step, function_ref<void(Valu
 
 LogicalResult Lowering::check() {
   Type element = cast<MemRefType>(op.getX().getType()).getElementType();
-  if (!isExtendableToF32(element))
-    return op.emitOpError("expected rows of f32, bf16 or f16 but got ") << op.getX().getType();
+  if (!op.isInteger() && !isExtendableToF32(element))
+    return op.emitOpError("expected rows of f32, bf16, f16 or i8 but got ") << op.getX().getType();
   if (op.isPacked()) {
     auto init = cast<MemRefType>(op.getInit().getType());
     if (init.isDynamicDim(1)) {
@@ -95,8 +96,13 @@ LogicalResult Lowering::check() {
           return op.emitOpError("expected contiguous columns where their number is dynamic but got ")
                  << value.getType();
     }
-    return MicroKernelBuilder::check(op);
+    if (op.isInteger())
+      return IntegerKernelBuilder::check(op);
+    return op.getFormat() ? CodeKernelBuilder::check(op) : MicroKernelBuilder::check(op);
   }
+  if (op.isInteger() || op.getFormat())
+    return op.emitOpError("expected packed weights where they are quantised but got ")
+           << op.getWeights().front().getType();
   for (Value weight : op.getWeights())
     if (!isExtendableToF32(cast<MemRefType>(weight.getType()).getElementType()))
       return op.emitOpError("expected weights of f32, bf16 or f16 but got ") << weight.getType();
@@ -226,7 +232,7 @@ void Lowering::lowerPlain(Value group, Value begin, Value end) {
 }
 
 /// Rows begin .. end (a multiple of `rows`) times the panels from `firstPanel`, as many as `panels` has entries.
-void Lowering::emitPanels(const MicroKernelBuilder &kernels, Value group, Value firstPanel, ArrayRef<Columns> panels,
+void Lowering::emitPanels(const KernelBuilder &kernels, Value group, Value firstPanel, ArrayRef<Columns> panels,
                           int64_t rows, Value begin, Value end) {
   SmallVector<Value> panelIndices;
   SmallVector<SmallVector<Value>> columnScalars;
@@ -261,7 +267,7 @@ void Lowering::emitPanels(const MicroKernelBuilder &kernels, Value group, Value 
 
 /// Rows begin .. end (a multiple of the kernel's) times all panels. Panels are the outer loop: a panel of weights stays
 /// in the first-level cache while the rows pass by.
-void Lowering::lowerRows(const MicroKernelBuilder &kernels, KernelShape shape, Value group, Value begin, Value end) {
+void Lowering::lowerRows(const KernelBuilder &kernels, KernelShape shape, Value group, Value begin, Value end) {
   int64_t columns = op.getNumColumns();
   Value width = index(panelWidth), firstPanel = index(0);
   auto columnOf = [&](Value panel) -> Value { return arith::MulIOp::create(b, loc, panel, width); };
@@ -297,7 +303,7 @@ void Lowering::lowerRows(const MicroKernelBuilder &kernels, KernelShape shape, V
     emitPanels(kernels, group, index(whole), Columns{index(whole * panelWidth), left}, shape.rows, begin, end);
 }
 
-void Lowering::lowerPacked(const MicroKernelBuilder &kernels, Value group, Value begin, Value end) {
+void Lowering::lowerPacked(const KernelBuilder &kernels, Value group, Value begin, Value end) {
   for (KernelShape shape : kernels.ladder()) {
     Value last = end;
     if (shape.rows > 1) {
@@ -318,9 +324,13 @@ void Lowering::lowerPacked(const MicroKernelBuilder &kernels, Value group, Value
 
 void Lowering::run() {
   prepareGather();
-  std::optional<MicroKernelBuilder> kernels;
-  if (op.isPacked())
-    kernels.emplace(b, op);
+  std::unique_ptr<KernelBuilder> kernels;
+  if (op.isInteger())
+    kernels = std::make_unique<IntegerKernelBuilder>(b, op);
+  else if (op.getFormat())
+    kernels = std::make_unique<CodeKernelBuilder>(b, op);
+  else if (op.isPacked())
+    kernels = std::make_unique<MicroKernelBuilder>(b, op);
   loop(index(0), index(op.getNumExperts()), 1, [&](Value group) {
     Value begin = loadIndex(op.getOffsets(), group);
     Value end = loadIndex(op.getOffsets(), arith::AddIOp::create(b, loc, group, index(1)));

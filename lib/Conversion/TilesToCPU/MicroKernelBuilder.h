@@ -22,9 +22,25 @@ struct KernelShape {
   int64_t panels;
 };
 
+/// Emits the innermost loops for one layout of weights.
+class KernelBuilder {
+public:
+  virtual ~KernelBuilder() = default;
+
+  /// The kernels for the rows of a group, best first. Each takes as many rows as it can of what its predecessors left;
+  /// the last one has one row.
+  virtual llvm::ArrayRef<KernelShape> ladder() const = 0;
+
+  /// Emits one kernel at the insertion point of `b`. `rows` are views of rank 1 of the rows of x, `group` the index of
+  /// the group, `panels` the indices of the panels. Returns accumulators, vectors of 16, the one of weight operand w,
+  /// panel p and row r at (w * panels + p) * rows + r.
+  virtual llvm::SmallVector<mlir::Value> build(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
+                                               mlir::ValueRange panels) const = 0;
+};
+
 /// Emits loops over k with f32 fused multiply-add: acc = fma(x[r, k], w[n, k], acc), k ascending, one accumulator per
 /// element. So every kernel shape gives the same bits.
-class MicroKernelBuilder {
+class MicroKernelBuilder : public KernelBuilder {
 public:
   /// Whether `op` has packed weights this builder can read; says why not as an error at `op`.
   static mlir::LogicalResult check(GroupedMatmulOp op);
@@ -32,15 +48,9 @@ public:
   /// Prepares views of the weights of `op` at the insertion point of `b`.
   MicroKernelBuilder(mlir::OpBuilder &b, GroupedMatmulOp op);
 
-  /// The kernels for the rows of a group, best first. Each takes as many rows as it can of what its predecessors left;
-  /// the last one has one row.
-  llvm::ArrayRef<KernelShape> ladder() const;
-
-  /// Emits one kernel at the insertion point of `b`. `rows` are views of rank 1 of the rows of x, `group` the index of
-  /// the group, `panels` the indices of the panels. Returns vector<16xf32> accumulators, the one of weight operand w,
-  /// panel p and row r at (w * panels + p) * rows + r.
+  llvm::ArrayRef<KernelShape> ladder() const override;
   llvm::SmallVector<mlir::Value> build(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
-                                       mlir::ValueRange panels) const;
+                                       mlir::ValueRange panels) const override;
 
 private:
   struct Operand {

@@ -57,6 +57,8 @@ Json describeEntry(const EntryInfo &entry) {
   return {{"name", entry.name}, {"kind", kindName(entry.kind)}, {"inputs", inputs}, {"outputs", outputs}};
 }
 
+Json orNull(const std::string &text) { return text.empty() ? Json(nullptr) : Json(text); }
+
 /// "hidden BF16[?,128], ...".
 std::string signatures(const Json &tensors) {
   std::string text;
@@ -97,6 +99,8 @@ void infoCommand(const ModelImage &image, const InfoOptions &options) {
                 {"active_parameters", manifest.activeParameters},
                 {"eos_token_ids", manifest.eosTokenIds},
                 {"tokenizer", !image.tokenizer.empty()},
+                {"quantization",
+                 {{"experts", orNull(manifest.quantizedExperts)}, {"others", orNull(manifest.quantizedOthers)}}},
                 {"weights", {{"mode", modeName(manifest.weightsMode)}, {"bytes", manifest.weightsSize}}},
                 {"entries", names},
                 {"entry_details", details},
@@ -123,6 +127,9 @@ void infoCommand(const ModelImage &image, const InfoOptions &options) {
       row("positions", std::to_string(manifest.maxPositions));
     row("tokenizer", image.tokenizer.empty() ? "none" : "byte-level BPE");
   }
+  auto orNone = [](const std::string &format) { return format.empty() ? "none" : format; };
+  if (!manifest.quantizedExperts.empty() || !manifest.quantizedOthers.empty())
+    row("quantised", "experts " + orNone(manifest.quantizedExperts) + ", others " + orNone(manifest.quantizedOthers));
   row("weights", std::string(modeName(manifest.weightsMode)) + ", " + std::to_string(manifest.weightsSize) + " bytes");
   row("instruction sets", join(manifest.isa) + " (here: " + (chosen.empty() ? "none available" : chosen) + ")");
   row("threads", std::to_string(threadCount()));

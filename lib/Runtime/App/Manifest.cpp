@@ -287,6 +287,10 @@ Manifest parseManifest(std::string_view text) {
   if (root.has("eos_token_ids"))
     root["eos_token_ids"].each([&](Value id) { manifest.eosTokenIds.push_back(id.integer(0)); });
   root["isa"].each([&](Value level) { manifest.isa.push_back(level.text()); });
+  if (root.has("quantization")) {
+    manifest.quantizedExperts = root["quantization"]["experts"].text();
+    manifest.quantizedOthers = root["quantization"]["others"].text();
+  }
   readWeights(root["weights"], manifest);
   root["entries"].each([&](Value entry) { manifest.entries.push_back(readEntry(entry, manifest)); });
   if (manifest.entries.empty())

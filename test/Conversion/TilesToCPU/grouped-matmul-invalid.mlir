@@ -1,7 +1,7 @@
 // RUN: moe-opt %s --moe-grouped-matmul-to-loops --split-input-file --verify-diagnostics
 
 func.func @rows(%x: memref<?x8xf64>, %w: memref<2x5x8xf32>, %o: memref<3xi32>, %y: memref<?x5xf32>) {
-  // expected-error @below {{expected rows of f32, bf16 or f16 but got 'memref<?x8xf64>'}}
+  // expected-error @below {{expected rows of f32, bf16, f16 or i8 but got 'memref<?x8xf64>'}}
   moe.grouped_matmul rows(%x : memref<?x8xf64>) weights(%w : memref<2x5x8xf32>) groups(%o : memref<3xi32>)
       outs(%y : memref<?x5xf32>) {
   ^bb0(%a: f32):

@@ -226,6 +226,29 @@ func.func @last_weight(%x: tensor<?x6xf32>, %w: tensor<3x4x6xf32>, %g: tensor<4x
 
 // -----
 
+// Codes go with their scales: a weight is the same if both are.
+// CHECK-LABEL: func.func @same_codes
+// CHECK-SAME: %{{[a-z0-9]+}}: tensor<?x32xf32>, %[[W:[a-z0-9]+]]: tensor<3x4x16xi8>, %[[S:[a-z0-9]+]]: tensor<3x4x1xf32>, %[[T:[a-z0-9]+]]: tensor<3x4x1xf32>
+// CHECK: weights(%[[W]], %[[W]] : tensor<3x4x16xi8>, tensor<3x4x16xi8>) scales(%[[S]], %[[T]] : {{.*}})
+// CHECK-NEXT: ^bb0(%[[A:.*]]: f32, %[[B:.*]]: f32):
+// CHECK-NEXT: %[[C:.*]] = arith.subf %[[A]], %[[B]]
+// CHECK-NEXT: arith.mulf %[[C]], %[[A]]
+func.func @same_codes(%x: tensor<?x32xf32>, %w: tensor<3x4x16xi8>, %s: tensor<3x4x1xf32>, %t: tensor<3x4x1xf32>, %g: tensor<4xi32>,
+                      %init: tensor<?x4xf32>) -> tensor<?x4xf32> {
+  %0 = moe.grouped_matmul rows(%x : tensor<?x32xf32>)
+      weights(%w, %w, %w, %w : tensor<3x4x16xi8>, tensor<3x4x16xi8>, tensor<3x4x16xi8>, tensor<3x4x16xi8>)
+      scales(%s, %t, %s, %t : tensor<3x4x1xf32>, tensor<3x4x1xf32>, tensor<3x4x1xf32>, tensor<3x4x1xf32>)
+      groups(%g : tensor<4xi32>) outs(%init : tensor<?x4xf32>) attributes {format = "int4"} {
+  ^bb0(%a: f32, %b: f32, %c: f32, %unused: f32):
+    %d = arith.subf %a, %b : f32
+    %e = arith.mulf %d, %c : f32
+    moe.yield %e : f32
+  } -> tensor<?x4xf32>
+  return %0 : tensor<?x4xf32>
+}
+
+// -----
+
 // Ops without users go: all of them are pure. Sizes of results are those of operands.
 // CHECK-LABEL: func.func @dead
 // CHECK-NEXT: return

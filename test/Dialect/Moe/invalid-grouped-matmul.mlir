@@ -97,7 +97,7 @@ func.func @offsets_few(%x: tensor<?x6xf32>, %w0: tensor<0x20x6xf32>, %g: tensor<
 // -----
 
 func.func @dynamic_depth(%x: tensor<?x?xf32>, %w0: tensor<3x20x6xf32>, %g: tensor<4xi32>, %init: tensor<?x20xf32>) {
-  // expected-error@+1 {{expected rows of a float type with a static number of columns but got 'tensor<?x?xf32>'}}
+  // expected-error@+1 {{expected rows of a float type or i8 with a static number of columns but got 'tensor<?x?xf32>'}}
   %0 = moe.grouped_matmul rows(%x : tensor<?x?xf32>) weights(%w0 : tensor<3x20x6xf32>) groups(%g : tensor<4xi32>)
       outs(%init : tensor<?x20xf32>) {
   ^bb0(%a0: f32):
@@ -109,7 +109,7 @@ func.func @dynamic_depth(%x: tensor<?x?xf32>, %w0: tensor<3x20x6xf32>, %g: tenso
 // -----
 
 func.func @integer_rows(%x: tensor<?x6xi8>, %w0: tensor<3x20x6xf32>, %g: tensor<4xi32>, %init: tensor<?x20xf32>) {
-  // expected-error@+1 {{expected rows of a float type with a static number of columns but got 'tensor<?x6xi8>'}}
+  // expected-error@+1 {{expected weights of i8 but got 'tensor<3x20x6xf32>'}}
   %0 = moe.grouped_matmul rows(%x : tensor<?x6xi8>) weights(%w0 : tensor<3x20x6xf32>) groups(%g : tensor<4xi32>)
       outs(%init : tensor<?x20xf32>) {
   ^bb0(%a0: f32):
@@ -458,7 +458,7 @@ func.func @yield_two(%x: tensor<?x6xf32>, %w0: tensor<3x20x6xf32>, %g: tensor<4x
 
 func.func @no_weights(%x: tensor<?x6xf32>, %g: tensor<4xi32>, %init: tensor<?x20xf32>) {
   // expected-error@+1 {{expected at least one weight operand}}
-  %0 = "moe.grouped_matmul"(%x, %g, %init) <{operandSegmentSizes = array<i32: 1, 0, 1, 0, 0, 0, 1>}> ({
+  %0 = "moe.grouped_matmul"(%x, %g, %init) <{operandSegmentSizes = array<i32: 1, 0, 1, 0, 0, 0, 1, 0>}> ({
     %a = arith.constant 0.0 : f32
     moe.yield %a : f32
   }) : (tensor<?x6xf32>, tensor<4xi32>, tensor<?x20xf32>) -> tensor<?x20xf32>
@@ -498,5 +498,185 @@ func.func @no_rows_in_a_tile(%offsets: tensor<3xi32>, %rows: index) {
 func.func @four_numbers(%offsets: tensor<3xi32>, %rows: index) {
   // expected-error @+1 {{expected tiles of 3 numbers (group, first row, rows) but got 'tensor<?x4xi32>'}}
   %t, %n = moe.tile_map %offsets rows(%rows) {block = 8} : tensor<3xi32> -> tensor<?x4xi32>, tensor<i32>
+  return
+}
+
+// -----
+
+func.func @rows_of_words(%x: tensor<?x8xi16>, %w: tensor<3x20x8xi8>, %g: tensor<4xi32>, %init: tensor<?x20xf32>) {
+  // expected-error@+1 {{expected rows of a float type or i8 with a static number of columns but got 'tensor<?x8xi16>'}}
+  %0 = moe.grouped_matmul rows(%x : tensor<?x8xi16>) weights(%w : tensor<3x20x8xi8>) groups(%g : tensor<4xi32>) outs(%init : tensor<?x20xf32>) {
+  ^bb0(%a: f32):
+    %z = arith.constant 0.0 : f32
+    moe.yield %z : f32
+  } -> tensor<?x20xf32>
+  return
+}
+
+// -----
+
+func.func @integer_sums(%x: tensor<?x8xi8>, %w: tensor<3x20x8xi8>, %g: tensor<4xi32>, %init: tensor<?x20xf32>) {
+  // expected-error@+1 {{expected epilogue arguments ('i32') but got ('f32')}}
+  %0 = moe.grouped_matmul rows(%x : tensor<?x8xi8>) weights(%w : tensor<3x20x8xi8>) groups(%g : tensor<4xi32>) outs(%init : tensor<?x20xf32>) {
+  ^bb0(%a: f32):
+    %z = arith.constant 0.0 : f32
+    moe.yield %z : f32
+  } -> tensor<?x20xf32>
+  return
+}
+
+// -----
+
+func.func @integer_panels(%x: tensor<?x8xi8>, %w: tensor<3x2x8x16xi8>, %g: tensor<4xi32>, %init: tensor<?x20xf32>) {
+  // expected-error@+1 {{expected weights of rank 3 (plain), or 5 (packed) but got 'tensor<3x2x8x16xi8>'}}
+  %0 = moe.grouped_matmul rows(%x : tensor<?x8xi8>) weights(%w : tensor<3x2x8x16xi8>) groups(%g : tensor<4xi32>) outs(%init : tensor<?x20xf32>) {
+  ^bb0(%a: i32):
+    %z = arith.constant 0.0 : f32
+    moe.yield %z : f32
+  } -> tensor<?x20xf32>
+  return
+}
+
+// -----
+
+func.func @quads(%x: tensor<?x9xi8>, %w: tensor<3x2x2x16x4xi8>, %g: tensor<4xi32>, %init: tensor<?x20xf32>) {
+  // expected-error@+1 {{expected weight operand 0 of shape [3, 2, 3, 16, 4] but got 'tensor<3x2x2x16x4xi8>'}}
+  %0 = moe.grouped_matmul rows(%x : tensor<?x9xi8>) weights(%w : tensor<3x2x2x16x4xi8>) groups(%g : tensor<4xi32>) outs(%init : tensor<?x20xf32>) {
+  ^bb0(%a: i32):
+    %z = arith.constant 0.0 : f32
+    moe.yield %z : f32
+  } -> tensor<?x20xf32>
+  return
+}
+
+// -----
+
+func.func @unknown_format(%x: tensor<?x32xf32>, %w: tensor<3x20x16xi8>, %s: tensor<3x20x1xf32>, %g: tensor<4xi32>, %init: tensor<?x20xf32>) {
+  // expected-error@+1 {{attribute 'format' failed to satisfy constraint: one of "int4", "mxfp4"}}
+  %0 = moe.grouped_matmul rows(%x : tensor<?x32xf32>) weights(%w : tensor<3x20x16xi8>) scales(%s : tensor<3x20x1xf32>) groups(%g : tensor<4xi32>) outs(%init : tensor<?x20xf32>) attributes {format = "int5"} {
+  ^bb0(%a: f32):
+    %z = arith.constant 0.0 : f32
+    moe.yield %z : f32
+  } -> tensor<?x20xf32>
+  return
+}
+
+// -----
+
+func.func @format_without_scales(%x: tensor<?x32xf32>, %w: tensor<3x20x16xi8>, %g: tensor<4xi32>, %init: tensor<?x20xf32>) {
+  // expected-error@+1 {{expected 1 scale operands with 'format' but got 0}}
+  %0 = moe.grouped_matmul rows(%x : tensor<?x32xf32>) weights(%w : tensor<3x20x16xi8>) groups(%g : tensor<4xi32>) outs(%init : tensor<?x20xf32>) attributes {format = "int4"} {
+  ^bb0(%a: f32):
+    %z = arith.constant 0.0 : f32
+    moe.yield %z : f32
+  } -> tensor<?x20xf32>
+  return
+}
+
+// -----
+
+func.func @scales_without_format(%x: tensor<?x32xf32>, %w: tensor<3x20x32xf32>, %s: tensor<3x20x1xf32>, %g: tensor<4xi32>, %init: tensor<?x20xf32>) {
+  // expected-error@+1 {{expected 0 scale operands without 'format' but got 1}}
+  %0 = moe.grouped_matmul rows(%x : tensor<?x32xf32>) weights(%w : tensor<3x20x32xf32>) scales(%s : tensor<3x20x1xf32>) groups(%g : tensor<4xi32>) outs(%init : tensor<?x20xf32>) {
+  ^bb0(%a: f32):
+    %z = arith.constant 0.0 : f32
+    moe.yield %z : f32
+  } -> tensor<?x20xf32>
+  return
+}
+
+// -----
+
+func.func @format_of_integers(%x: tensor<?x32xi8>, %w: tensor<3x20x16xi8>, %s: tensor<3x20x1xf32>, %g: tensor<4xi32>, %init: tensor<?x20xf32>) {
+  // expected-error@+1 {{expected rows of a float type with 'format' but got 'tensor<?x32xi8>'}}
+  %0 = moe.grouped_matmul rows(%x : tensor<?x32xi8>) weights(%w : tensor<3x20x16xi8>) scales(%s : tensor<3x20x1xf32>) groups(%g : tensor<4xi32>) outs(%init : tensor<?x20xf32>) attributes {format = "int4"} {
+  ^bb0(%a: i32):
+    %z = arith.constant 0.0 : f32
+    moe.yield %z : f32
+  } -> tensor<?x20xf32>
+  return
+}
+
+// -----
+
+func.func @format_depth(%x: tensor<?x48xf32>, %w: tensor<3x20x24xi8>, %s: tensor<3x20x1xf32>, %g: tensor<4xi32>, %init: tensor<?x20xf32>) {
+  // expected-error@+1 {{expected rows of a multiple of 32 elements with 'format' but got 'tensor<?x48xf32>'}}
+  %0 = moe.grouped_matmul rows(%x : tensor<?x48xf32>) weights(%w : tensor<3x20x24xi8>) scales(%s : tensor<3x20x1xf32>) groups(%g : tensor<4xi32>) outs(%init : tensor<?x20xf32>) attributes {format = "int4"} {
+  ^bb0(%a: f32):
+    %z = arith.constant 0.0 : f32
+    moe.yield %z : f32
+  } -> tensor<?x20xf32>
+  return
+}
+
+// -----
+
+func.func @codes_shape(%x: tensor<?x64xf32>, %w: tensor<3x20x64xi8>, %s: tensor<3x20x2xf32>, %g: tensor<4xi32>, %init: tensor<?x20xf32>) {
+  // expected-error@+1 {{expected weight operand 0 of shape [3, 20, 32] but got 'tensor<3x20x64xi8>'}}
+  %0 = moe.grouped_matmul rows(%x : tensor<?x64xf32>) weights(%w : tensor<3x20x64xi8>) scales(%s : tensor<3x20x2xf32>) groups(%g : tensor<4xi32>) outs(%init : tensor<?x20xf32>) attributes {format = "int4"} {
+  ^bb0(%a: f32):
+    %z = arith.constant 0.0 : f32
+    moe.yield %z : f32
+  } -> tensor<?x20xf32>
+  return
+}
+
+// -----
+
+func.func @codes_type(%x: tensor<?x64xf32>, %w: tensor<3x20x32xf32>, %s: tensor<3x20x2xf32>, %g: tensor<4xi32>, %init: tensor<?x20xf32>) {
+  // expected-error@+1 {{expected weights of i8 but got 'tensor<3x20x32xf32>'}}
+  %0 = moe.grouped_matmul rows(%x : tensor<?x64xf32>) weights(%w : tensor<3x20x32xf32>) scales(%s : tensor<3x20x2xf32>) groups(%g : tensor<4xi32>) outs(%init : tensor<?x20xf32>) attributes {format = "int4"} {
+  ^bb0(%a: f32):
+    %z = arith.constant 0.0 : f32
+    moe.yield %z : f32
+  } -> tensor<?x20xf32>
+  return
+}
+
+// -----
+
+func.func @scales_shape(%x: tensor<?x64xf32>, %w: tensor<3x20x32xi8>, %s: tensor<3x20x4xf32>, %g: tensor<4xi32>, %init: tensor<?x20xf32>) {
+  // expected-error@+1 {{expected scale operand 0 of shape [3, 20, 2] but got 'tensor<3x20x4xf32>'}}
+  %0 = moe.grouped_matmul rows(%x : tensor<?x64xf32>) weights(%w : tensor<3x20x32xi8>) scales(%s : tensor<3x20x4xf32>) groups(%g : tensor<4xi32>) outs(%init : tensor<?x20xf32>) attributes {format = "int4"} {
+  ^bb0(%a: f32):
+    %z = arith.constant 0.0 : f32
+    moe.yield %z : f32
+  } -> tensor<?x20xf32>
+  return
+}
+
+// -----
+
+func.func @packed_scales_shape(%x: tensor<?x64xf32>, %w: tensor<3x2x8x16x4xi8>, %s: tensor<3x20x2xf32>, %g: tensor<4xi32>, %init: tensor<?x20xf32>) {
+  // expected-error@+1 {{expected scale operand 0 of shape [3, 2, 2, 16] but got 'tensor<3x20x2xf32>'}}
+  %0 = moe.grouped_matmul rows(%x : tensor<?x64xf32>) weights(%w : tensor<3x2x8x16x4xi8>) scales(%s : tensor<3x20x2xf32>) groups(%g : tensor<4xi32>) outs(%init : tensor<?x20xf32>) attributes {format = "int4"} {
+  ^bb0(%a: f32):
+    %z = arith.constant 0.0 : f32
+    moe.yield %z : f32
+  } -> tensor<?x20xf32>
+  return
+}
+
+// -----
+
+func.func @scales_of_int4(%x: tensor<?x64xf32>, %w: tensor<3x20x32xi8>, %s: tensor<3x20x2xi8>, %g: tensor<4xi32>, %init: tensor<?x20xf32>) {
+  // expected-error@+1 {{expected scales of a float type with format "int4" but got 'tensor<3x20x2xi8>'}}
+  %0 = moe.grouped_matmul rows(%x : tensor<?x64xf32>) weights(%w : tensor<3x20x32xi8>) scales(%s : tensor<3x20x2xi8>) groups(%g : tensor<4xi32>) outs(%init : tensor<?x20xf32>) attributes {format = "int4"} {
+  ^bb0(%a: f32):
+    %z = arith.constant 0.0 : f32
+    moe.yield %z : f32
+  } -> tensor<?x20xf32>
+  return
+}
+
+// -----
+
+func.func @scales_of_mxfp4(%x: tensor<?x64xf32>, %w: tensor<3x20x32xi8>, %s: tensor<3x20x2xf32>, %g: tensor<4xi32>, %init: tensor<?x20xf32>) {
+  // expected-error@+1 {{expected scales of i8 with format "mxfp4" but got 'tensor<3x20x2xf32>'}}
+  %0 = moe.grouped_matmul rows(%x : tensor<?x64xf32>) weights(%w : tensor<3x20x32xi8>) scales(%s : tensor<3x20x2xf32>) groups(%g : tensor<4xi32>) outs(%init : tensor<?x20xf32>) attributes {format = "mxfp4"} {
+  ^bb0(%a: f32):
+    %z = arith.constant 0.0 : f32
+    moe.yield %z : f32
+  } -> tensor<?x20xf32>
   return
 }

@@ -141,6 +141,59 @@ func.func @grouped_matmul(%x: tensor<?x6xbf16>, %w: tensor<3x20x6xbf16>, %g: ten
   return %1 : tensor<?x20xf32>
 }
 
+// CHECK-LABEL: func.func @integers
+func.func @integers(%x: tensor<?x7xi8>, %w: tensor<3x20x7xi8>, %quads: tensor<3x2x2x16x4xi8>, %g: tensor<4xi32>, %r: tensor<?xf32>,
+                    %init: tensor<?x20xf32>) -> tensor<?x20xf32> {
+  // CHECK: moe.grouped_matmul rows(%{{.*}} : tensor<?x7xi8>) weights(%{{.*}} : tensor<3x20x7xi8>) groups
+  // CHECK-NEXT: ^bb0(%{{.*}}: i32):
+  %0 = moe.grouped_matmul rows(%x : tensor<?x7xi8>) weights(%w : tensor<3x20x7xi8>) groups(%g : tensor<4xi32>)
+      outs(%init : tensor<?x20xf32>) {
+  ^bb0(%sum: i32):
+    %y = arith.sitofp %sum : i32 to f32
+    moe.yield %y : f32
+  } -> tensor<?x20xf32>
+  // CHECK: moe.grouped_matmul rows({{.*}}) weights(%{{.*}} : tensor<3x2x2x16x4xi8>)
+  // CHECK-NEXT: ^bb0(%{{.*}}: i32, %{{.*}}: f32):
+  %1 = moe.grouped_matmul rows(%x : tensor<?x7xi8>) weights(%quads : tensor<3x2x2x16x4xi8>) groups(%g : tensor<4xi32>)
+      row_scalars(%r : tensor<?xf32>) outs(%0 : tensor<?x20xf32>) {
+  ^bb0(%sum: i32, %scale: f32):
+    %y = arith.sitofp %sum : i32 to f32
+    %z = arith.mulf %y, %scale : f32
+    moe.yield %z : f32
+  } -> tensor<?x20xf32>
+  return %1 : tensor<?x20xf32>
+}
+
+// CHECK-LABEL: func.func @codes
+func.func @codes(%x: tensor<?x64xbf16>, %w: tensor<3x20x32xi8>, %s: tensor<3x20x2xbf16>, %e: tensor<3x20x2xi8>,
+                 %packed: tensor<3x2x8x16x4xi8>, %packed_s: tensor<3x2x2x16xi8>, %g: tensor<4xi32>,
+                 %init: tensor<?x20xf32>) -> tensor<?x20xf32> {
+  // CHECK: moe.grouped_matmul rows({{.*}}) weights(%{{.*}} : tensor<3x20x32xi8>) scales(%{{.*}} : tensor<3x20x2xbf16>) groups
+  // CHECK-SAME: attributes {format = "int4"}
+  %0 = moe.grouped_matmul rows(%x : tensor<?x64xbf16>) weights(%w : tensor<3x20x32xi8>) scales(%s : tensor<3x20x2xbf16>)
+      groups(%g : tensor<4xi32>) outs(%init : tensor<?x20xf32>) attributes {format = "int4"} {
+  ^bb0(%acc: f32):
+    moe.yield %acc : f32
+  } -> tensor<?x20xf32>
+  // CHECK: weights(%{{.*}}, %{{.*}} : tensor<3x20x32xi8>, tensor<3x20x32xi8>) scales(%{{.*}}, %{{.*}} : tensor<3x20x2xi8>, tensor<3x20x2xi8>)
+  // CHECK-SAME: attributes {format = "mxfp4"}
+  %1 = moe.grouped_matmul rows(%x : tensor<?x64xbf16>) weights(%w, %w : tensor<3x20x32xi8>, tensor<3x20x32xi8>)
+      scales(%e, %e : tensor<3x20x2xi8>, tensor<3x20x2xi8>) groups(%g : tensor<4xi32>) outs(%0 : tensor<?x20xf32>)
+      attributes {format = "mxfp4"} {
+  ^bb0(%a: f32, %b: f32):
+    %c = arith.addf %a, %b : f32
+    moe.yield %c : f32
+  } -> tensor<?x20xf32>
+  // CHECK: weights(%{{.*}} : tensor<3x2x8x16x4xi8>) scales(%{{.*}} : tensor<3x2x2x16xi8>)
+  %2 = moe.grouped_matmul rows(%x : tensor<?x64xbf16>) weights(%packed : tensor<3x2x8x16x4xi8>)
+      scales(%packed_s : tensor<3x2x2x16xi8>) groups(%g : tensor<4xi32>) outs(%1 : tensor<?x20xf32>)
+      attributes {format = "mxfp4"} {
+  ^bb0(%acc: f32):
+    moe.yield %acc : f32
+  } -> tensor<?x20xf32>
+  return %2 : tensor<?x20xf32>
+}
+
 // CHECK-LABEL: func.func @packed_weights
 func.func @packed_weights(%x: tensor<?x7xf32>, %panels: tensor<3x2x7x16xf32>, %pairs: tensor<3x2x4x16x2xbf16>, %g: tensor<4xi32>,
                           %init: tensor<?x20xf32>) -> tensor<?x20xf32> {

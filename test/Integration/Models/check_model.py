@@ -5,6 +5,7 @@
     check_model.py sample MODEL EVAL [options]      perplexities, expert counts, logits and texts of the sample model
     check_model.py same-bits MODEL TEXT [options]   threads, batches and chunks do not change a bit
     check_model.py levels FOLDER [options]          every instruction-set level of this machine agrees
+    check_model.py quantized MODEL TEXT [options]   perplexity with each format, on every level, and by the reference lowering
 
 Options: --tools DIR (with moe-compile), --work DIR, --flag=F (for moe-compile, repeatable).
 What the folders hold is described in test/Inputs/goldens/README.md and in the sample model's card. Exit status 1 if anything
@@ -174,9 +175,34 @@ def check_levels(models, folder):
     return f"levels {', '.join(levels)}"
 
 
+# By how much the mean NLL (nats per token) may change from the checkpoint's own weights, and by how much it may differ
+# between two ways to compute the same: those differ in the order of f32 sums, which may move a rounding.
+FORMATS = {"int8": 0.005, "int4": 0.03, "mxfp4": 0.04}
+SAME = 0.002
+
+
+def check_quantized(models, model, text):
+    score = lambda program, *more: json.loads(models.call(program, "score", text, "--json", *more))["files"][0]["nll"]
+    plain, lines = score(models.compile(model)), []
+    for experts, others in [(name, None) for name in FORMATS] + [("int4", "int8")]:
+        flags = [f"--quantize={experts}"] + ([f"--quantize-others={others}"] if others else [])
+        program, name = models.compile(model, *flags), experts + (f", others {others}" if others else "")
+        info = json.loads(models.call(program, "info", "--json"))
+        expect(info["quantization"] == {"experts": experts, "others": others}, f"{name}: info says {info['quantization']}")
+        changed = {level: score(program, "--isa", level) - plain for level in info["isa_available"]}
+        bound = FORMATS[experts] + (FORMATS[others] if others else 0)
+        for level, change in changed.items():
+            expect(abs(change) <= bound, f"{name}, {level}: NLL changed by {change:+.4f}")
+        reference = score(models.compile(model, "--reference", *flags)) - plain
+        worst = max(abs(change - reference) for change in changed.values())
+        expect(worst <= SAME, f"{name}: levels differ from the reference lowering by {worst:.4f}: {changed}, {reference}")
+        lines.append(f"{name} {reference:+.4f}")
+    return f"NLL {plain:.4f}, changed by " + ", ".join(lines)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["golden", "sample", "same-bits", "levels"])
+    parser.add_argument("what", choices=["golden", "sample", "same-bits", "levels", "quantized"])
     parser.add_argument("paths", nargs="+", type=pathlib.Path)
     parser.add_argument("--tools", required=True)
     parser.add_argument("--work", required=True)
@@ -187,6 +213,7 @@ def main():
         "golden": [(check_golden, (folder,)) for folder in options.paths],
         "sample": [(check_sample, tuple(options.paths))],
         "same-bits": [(check_same_bits, tuple(options.paths))],
+        "quantized": [(check_quantized, tuple(options.paths))],
         "levels": [(check_levels, (folder,)) for folder in options.paths],
     }[options.what]
     bad = 0

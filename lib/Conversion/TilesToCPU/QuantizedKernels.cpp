@@ -1,0 +1,353 @@
+//===- QuantizedKernels.cpp - inner loops over quantised weights ----------===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "QuantizedKernels.h"
+
+#include "dialect/Moe/IR/MoeOps.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
+
+using namespace mlir;
+using namespace moe;
+
+static constexpr int64_t panelWidth = GroupedMatmulOp::panelWidth;
+/// Bytes of a panel that a step takes: 32 bits for each column.
+static constexpr int64_t stepBytes = 4 * panelWidth;
+/// Codes of a column in a step.
+static constexpr int64_t stepCodes = 8;
+
+/// The last two dimensions of packed weights, [.., 16, 4], as one.
+static SmallVector<ReassociationIndices> collapseSteps() { return {{0}, {1}, {2}, {3, 4}}; }
+
+static VectorType lanesOf(Type element) { return VectorType::get({panelWidth}, element); }
+
+static Value splat(OpBuilder &b, Location loc, int32_t value) {
+  auto type = lanesOf(b.getI32Type());
+  return arith::ConstantOp::create(b, loc, DenseElementsAttr::get(type, value));
+}
+
+static Value splat(OpBuilder &b, Location loc, float value) {
+  auto type = lanesOf(b.getF32Type());
+  return arith::ConstantOp::create(b, loc, DenseElementsAttr::get(type, value));
+}
+
+/// 32 bits of each column of a panel.
+static Value loadStep(OpBuilder &b, Location loc, Value weights, Value group, Value panel, Value step) {
+  Value zero = arith::ConstantIndexOp::create(b, loc, 0);
+  Value bytes = vector::LoadOp::create(b, loc, VectorType::get({stepBytes}, b.getI8Type()), weights,
+                                       ValueRange{group, panel, step, zero});
+  return vector::BitCastOp::create(b, loc, lanesOf(b.getI32Type()), bytes);
+}
+
+/// Bits first .. first + width of each lane, as a signed number.
+static Value signedBits(OpBuilder &b, Location loc, Value lanes, unsigned first, unsigned width) {
+  unsigned left = 32 - first - width;
+  if (left)
+    lanes = arith::ShLIOp::create(b, loc, lanes, splat(b, loc, static_cast<int32_t>(left)));
+  return arith::ShRSIOp::create(b, loc, lanes, splat(b, loc, static_cast<int32_t>(32 - width)));
+}
+
+/// Whether the function that `op` is in is for a level with 512-bit vectors (and dot products of bytes).
+static bool hasAvx512(Operation *op) {
+  auto function = op->getParentOfType<FunctionOpInterface>();
+  auto level = function ? function->getAttrOfType<StringAttr>("moe.isa") : StringAttr();
+  return level && llvm::is_contained({"amx", "avx512bf16", "avx512"}, level.getValue());
+}
+
+/// Calls an instruction that MLIR has no op for.
+static Value intrinsic(OpBuilder &b, Location loc, StringRef name, Type result, ValueRange operands) {
+  return LLVM::CallIntrinsicOp::create(b, loc, result, b.getStringAttr(name), operands).getResult(0);
+}
+
+static LogicalResult checkContiguous(GroupedMatmulOp op) {
+  if (op.getWeightRank() != 5)
+    return op.emitOpError("expected packed weights, which quantised ones are, but got ")
+           << op.getWeights().front().getType();
+  for (Value weight : op.getWeights()) {
+    auto type = cast<MemRefType>(weight.getType());
+    if (!type.isLastDimUnitStride() || !memref::CollapseShapeOp::isGuaranteedCollapsible(type, collapseSteps()))
+      return op.emitOpError("expected packed weights with contiguous panels but got ") << type;
+  }
+  return success();
+}
+
+static SmallVector<Value> collapsed(OpBuilder &b, GroupedMatmulOp op) {
+  return llvm::map_to_vector(op.getWeights(), [&](Value weight) -> Value {
+    return memref::CollapseShapeOp::create(b, op.getLoc(), weight, collapseSteps());
+  });
+}
+
+/// Rows and panels of kernels for `weights` operands whose sums fill 32 vector registers of 16 lanes, or 16 of 8. One
+/// row takes several panels at once, or it would wait for the latency of its chains.
+static ArrayRef<KernelShape> ladderOf32Registers(size_t weights) {
+  static constexpr KernelShape one[] = {{6, 4}, {2, 4}, {1, 4}};
+  static constexpr KernelShape two[] = {{6, 2}, {2, 2}, {1, 2}};
+  static constexpr KernelShape more[] = {{4, 1}, {1, 1}};
+  return weights == 1 ? ArrayRef(one) : weights == 2 ? ArrayRef(two) : ArrayRef(more);
+}
+static ArrayRef<KernelShape> ladderOf16Registers(size_t weights) {
+  static constexpr KernelShape one[] = {{4, 1}, {1, 4}};
+  static constexpr KernelShape two[] = {{2, 1}, {1, 2}};
+  static constexpr KernelShape more[] = {{1, 1}};
+  return weights == 1 ? ArrayRef(one) : weights == 2 ? ArrayRef(two) : ArrayRef(more);
+}
+
+//===----------------------------------------------------------------------===//
+// int8
+//===----------------------------------------------------------------------===//
+
+LogicalResult IntegerKernelBuilder::check(GroupedMatmulOp op) { return checkContiguous(op); }
+
+IntegerKernelBuilder::IntegerKernelBuilder(OpBuilder &b, GroupedMatmulOp op)
+    : loc(op.getLoc()), weights(collapsed(b, op)), depth(op.getDepth()), hasDot(hasAvx512(op)) {}
+
+ArrayRef<KernelShape> IntegerKernelBuilder::ladder() const {
+  return hasDot ? ladderOf32Registers(weights.size()) : ladderOf16Registers(weights.size());
+}
+
+/// `count` elements of a row from 4 * step on, in the bytes of an i32; zeros behind them.
+Value IntegerKernelBuilder::loadQuad(OpBuilder &b, Value row, Value step, unsigned count) const {
+  Type i32 = b.getI32Type();
+  Value first = arith::MulIOp::create(b, loc, step, arith::ConstantIndexOp::create(b, loc, 4));
+  if (count == 4 && cast<MemRefType>(row.getType()).isLastDimUnitStride()) {
+    Value bytes = vector::LoadOp::create(b, loc, VectorType::get({4}, b.getI8Type()), row, first);
+    bytes = vector::BitCastOp::create(b, loc, VectorType::get({1}, i32), bytes);
+    return vector::ExtractOp::create(b, loc, bytes, int64_t(0));
+  }
+  Value quad = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0));
+  for (unsigned k = 0; k < count; ++k) {
+    Value at = arith::AddIOp::create(b, loc, first, arith::ConstantIndexOp::create(b, loc, k));
+    Value byte = arith::ExtUIOp::create(b, loc, i32, memref::LoadOp::create(b, loc, row, at));
+    Value shift = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(static_cast<int32_t>(8 * k)));
+    quad = arith::OrIOp::create(b, loc, quad, arith::ShLIOp::create(b, loc, byte, shift));
+  }
+  return quad;
+}
+
+SmallVector<Value> IntegerKernelBuilder::multiplyAdd(OpBuilder &b, ValueRange rows, Value group, ValueRange panels,
+                                                     Value step, unsigned count, ValueRange accumulators) const {
+  auto lanes = lanesOf(b.getI32Type());
+  SmallVector<SmallVector<Value>> x;
+  for (Value row : rows) {
+    Value quad = vector::BroadcastOp::create(b, loc, lanes, loadQuad(b, row, step, count));
+    SmallVector<Value> &values = x.emplace_back();
+    for (unsigned k = 0; k < count; ++k)
+      values.push_back(signedBits(b, loc, quad, 8 * k, 8));
+  }
+  SmallVector<Value> sums(accumulators);
+  auto sum = sums.begin();
+  for (Value weight : weights) {
+    for (Value panel : panels) {
+      Value quads = loadStep(b, loc, weight, group, panel, step);
+      SmallVector<Value> w;
+      for (unsigned k = 0; k < count; ++k)
+        w.push_back(signedBits(b, loc, quads, 8 * k, 8));
+      for (ArrayRef<Value> values : x) {
+        for (unsigned k = 0; k < count; ++k)
+          *sum = arith::AddIOp::create(b, loc, *sum, arith::MulIOp::create(b, loc, values[k], w[k]));
+        ++sum;
+      }
+    }
+  }
+  return sums;
+}
+
+/// As multiplyAdd, by dot products of unsigned with signed bytes: with x + 128, which a flipped sign bit is. Behind the
+/// accumulators of the rows come those of the excess, 128 times the sums of the weights.
+SmallVector<Value> IntegerKernelBuilder::dot(OpBuilder &b, ValueRange rows, Value group, ValueRange panels, Value step,
+                                             unsigned count, ValueRange accumulators) const {
+  auto lanes = lanesOf(b.getI32Type()), bytes = VectorType::get({stepBytes}, b.getI8Type());
+  Value flip = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(static_cast<int32_t>(0x80808080)));
+  Value shift = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(bytes, static_cast<int8_t>(-128)));
+  SmallVector<Value> x;
+  for (Value row : rows) {
+    Value quad = arith::XOrIOp::create(b, loc, loadQuad(b, row, step, count), flip);
+    x.push_back(vector::BitCastOp::create(b, loc, bytes, vector::BroadcastOp::create(b, loc, lanes, quad)));
+  }
+  SmallVector<Value> sums(accumulators);
+  size_t sum = 0, excess = weights.size() * panels.size() * rows.size();
+  for (Value weight : weights) {
+    for (Value panel : panels) {
+      Value w = vector::BitCastOp::create(b, loc, bytes, loadStep(b, loc, weight, group, panel, step));
+      auto add = [&](Value &to, Value from) {
+        to = intrinsic(b, loc, "llvm.x86.avx512.vpdpbusd.512", lanes, {to, from, w});
+      };
+      for (Value values : x)
+        add(sums[sum++], values);
+      add(sums[excess++], shift);
+    }
+  }
+  return sums;
+}
+
+SmallVector<Value> IntegerKernelBuilder::build(OpBuilder &b, ValueRange rows, Value group, ValueRange panels) const {
+  size_t results = weights.size() * panels.size() * rows.size();
+  SmallVector<Value> sums(results + (hasDot ? weights.size() * panels.size() : 0), splat(b, loc, int32_t(0)));
+  auto multiply = [&](OpBuilder &b, Value step, unsigned count, ValueRange accumulators) {
+    return hasDot ? dot(b, rows, group, panels, step, count, accumulators)
+                  : multiplyAdd(b, rows, group, panels, step, count, accumulators);
+  };
+  Value begin = arith::ConstantIndexOp::create(b, loc, 0), one = arith::ConstantIndexOp::create(b, loc, 1);
+  Value end = arith::ConstantIndexOp::create(b, loc, depth / 4);
+  auto body = [&](OpBuilder &b, Location, Value step, ValueRange accumulators) {
+    scf::YieldOp::create(b, loc, multiply(b, step, 4, accumulators));
+  };
+  auto loop = scf::ForOp::create(b, loc, begin, end, one, sums, body);
+  sums.assign(loop.result_begin(), loop.result_end());
+  // The rest of the last quad is padding of the weights; x has no such elements.
+  if (depth % 4)
+    sums = multiply(b, end, depth % 4, sums);
+  for (size_t number = results; number < sums.size(); ++number)
+    for (size_t r = 0; r < rows.size(); ++r) {
+      Value &sum = sums[(number - results) * rows.size() + r];
+      sum = arith::SubIOp::create(b, loc, sum, sums[number]);
+    }
+  sums.resize(results);
+  return sums;
+}
+
+//===----------------------------------------------------------------------===//
+// 4-bit codes
+//===----------------------------------------------------------------------===//
+
+LogicalResult CodeKernelBuilder::check(GroupedMatmulOp op) {
+  for (Value scales : op.getScales())
+    if (!cast<MemRefType>(scales.getType()).isLastDimUnitStride())
+      return op.emitOpError("expected packed scales with contiguous panels but got ") << scales.getType();
+  return checkContiguous(op);
+}
+
+CodeKernelBuilder::CodeKernelBuilder(OpBuilder &b, GroupedMatmulOp op)
+    : loc(op.getLoc()), weights(collapsed(b, op)), scales(op.getScales()), depth(op.getDepth()),
+      isInt4(*op.getFormat() == "int4"), hasLookup(hasAvx512(op)) {}
+
+ArrayRef<KernelShape> CodeKernelBuilder::ladder() const {
+  return hasLookup ? ladderOf32Registers(weights.size()) : ladderOf16Registers(weights.size());
+}
+
+Value CodeKernelBuilder::loadScale(OpBuilder &b, Value memref, Value group, Value panel, Value block) const {
+  Value zero = arith::ConstantIndexOp::create(b, loc, 0);
+  Type element = cast<MemRefType>(memref.getType()).getElementType();
+  Value scale = vector::LoadOp::create(b, loc, lanesOf(element), memref, ValueRange{group, panel, block, zero});
+  if (!element.isInteger(8))
+    return extendToF32(b, loc, scale);
+  // e8m0: the exponent of an f32. 0 is 2^-127, which f32 has no exponent for, and 255 is NaN.
+  Value exponent = arith::ExtUIOp::create(b, loc, lanesOf(b.getI32Type()), scale);
+  Value bits = arith::ShLIOp::create(b, loc, exponent, splat(b, loc, 23));
+  auto replace = [&](int32_t exponentWas, int32_t by) {
+    Value is = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, exponent, splat(b, loc, exponentWas));
+    bits = arith::SelectOp::create(b, loc, is, splat(b, loc, by), bits);
+  };
+  replace(0, 0x00400000);
+  replace(255, 0x7fc00000);
+  return vector::BitCastOp::create(b, loc, lanesOf(b.getF32Type()), bits);
+}
+
+Value CodeKernelBuilder::decode(OpBuilder &b, Value codes, unsigned k) const {
+  // Even k in the low half of a lane, odd ones in the high half.
+  unsigned first = 16 * (k % 2) + 4 * (k / 2);
+  auto lanes = lanesOf(b.getI32Type()), floats = lanesOf(b.getF32Type());
+  if (hasLookup) {
+    // A table of 16 in a register; the instruction looks at the lowest 4 bits only.
+    static constexpr float integers[] = {0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
+    static constexpr float e2m1[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0f, -0.5, -1, -1.5, -2, -3, -4, -6};
+    auto values = DenseElementsAttr::get(floats, ArrayRef(isInt4 ? integers : e2m1));
+    Value table = arith::ConstantOp::create(b, loc, values), code = codes;
+    if (first)
+      code = arith::ShRUIOp::create(b, loc, codes, splat(b, loc, static_cast<int32_t>(first)));
+    return intrinsic(b, loc, "llvm.x86.avx512.permvar.sf.512", floats, {table, code});
+  }
+  if (isInt4)
+    return arith::SIToFPOp::create(b, loc, floats, signedBits(b, loc, codes, first, 4));
+  // e2m1 is seee m: with its magnitude's bits on top of an f32's significand, and 126 as the exponent they are added
+  // to, codes from 2 on are right. 0 and 1 have no hidden bit: they are 0 and 0.5.
+  Value code = codes;
+  if (first)
+    code = arith::ShRUIOp::create(b, loc, code, splat(b, loc, static_cast<int32_t>(first)));
+  Value magnitude = arith::AndIOp::create(b, loc, code, splat(b, loc, 7));
+  Value bits = arith::ShLIOp::create(b, loc, magnitude, splat(b, loc, 22));
+  bits = arith::AddIOp::create(b, loc, bits, splat(b, loc, 126 << 23));
+  Value value = vector::BitCastOp::create(b, loc, floats, bits);
+  Value half = arith::SIToFPOp::create(b, loc, floats, magnitude);
+  half = arith::MulFOp::create(b, loc, half, splat(b, loc, 0.5f));
+  Value small = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, magnitude, splat(b, loc, 2));
+  value = arith::SelectOp::create(b, loc, small, half, value);
+  Value sign = arith::ShLIOp::create(b, loc, code, splat(b, loc, 28));
+  sign = arith::AndIOp::create(b, loc, sign, splat(b, loc, INT32_MIN));
+  bits = arith::OrIOp::create(b, loc, vector::BitCastOp::create(b, loc, lanes, value), sign);
+  return vector::BitCastOp::create(b, loc, floats, bits);
+}
+
+/// The elements of a row that a step takes, each in all lanes.
+SmallVector<Value> CodeKernelBuilder::loadRow(OpBuilder &b, Value row, Value first) const {
+  auto type = cast<MemRefType>(row.getType());
+  auto lanes = lanesOf(b.getI32Type()), floats = lanesOf(b.getF32Type());
+  auto at = [&](int64_t k) -> Value {
+    return k ? arith::AddIOp::create(b, loc, first, arith::ConstantIndexOp::create(b, loc, k)).getResult() : first;
+  };
+  SmallVector<Value> values;
+  for (int64_t k = 0; k < stepCodes; ++k) {
+    if (type.getElementType().isBF16() && type.isLastDimUnitStride()) {
+      // Two at once: as f32, a bf16 is the high half.
+      Value pair = vector::LoadOp::create(b, loc, VectorType::get({2}, b.getBF16Type()), row, at(k));
+      pair = vector::BitCastOp::create(b, loc, VectorType::get({1}, b.getI32Type()), pair);
+      Value both = vector::BroadcastOp::create(b, loc, lanes, vector::ExtractOp::create(b, loc, pair, int64_t(0)));
+      Value even = arith::ShLIOp::create(b, loc, both, splat(b, loc, 16));
+      Value odd = arith::AndIOp::create(b, loc, both, splat(b, loc, -65536));
+      values.push_back(vector::BitCastOp::create(b, loc, floats, even));
+      values.push_back(vector::BitCastOp::create(b, loc, floats, odd));
+      ++k;
+      continue;
+    }
+    Value element = extendToF32(b, loc, memref::LoadOp::create(b, loc, row, at(k)));
+    values.push_back(vector::BroadcastOp::create(b, loc, floats, element));
+  }
+  return values;
+}
+
+SmallVector<Value> CodeKernelBuilder::build(OpBuilder &b, ValueRange rows, Value group, ValueRange panels) const {
+  SmallVector<Value> sums(weights.size() * panels.size() * rows.size(), splat(b, loc, 0.0f));
+  auto index = [&](int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); };
+  Value zero = index(0), one = index(1), steps = index(GroupedMatmulOp::scaleGroup / stepCodes);
+  // The weights that share a scale are the outer loop.
+  auto block = [&](OpBuilder &b, Location, Value block, ValueRange accumulators) {
+    SmallVector<Value> scale;
+    for (Value operand : scales)
+      for (Value panel : panels)
+        scale.push_back(loadScale(b, operand, group, panel, block));
+    Value firstStep = arith::MulIOp::create(b, loc, block, steps);
+    auto inner = [&](OpBuilder &b, Location, Value number, ValueRange accumulators) {
+      Value step = arith::AddIOp::create(b, loc, firstStep, number);
+      Value k = arith::MulIOp::create(b, loc, step, arith::ConstantIndexOp::create(b, loc, stepCodes));
+      SmallVector<SmallVector<Value>> x;
+      for (Value row : rows)
+        x.push_back(loadRow(b, row, k));
+      SmallVector<Value> next(accumulators);
+      auto sum = next.begin();
+      auto scaled = scale.begin();
+      for (Value weight : weights) {
+        for (Value panel : panels) {
+          Value codes = loadStep(b, loc, weight, group, panel, step);
+          for (unsigned code = 0; code < stepCodes; ++code) {
+            Value w = arith::MulFOp::create(b, loc, decode(b, codes, code), *scaled);
+            for (size_t r = 0; r < rows.size(); ++r)
+              sum[r] = math::FmaOp::create(b, loc, x[r][code], w, sum[r]);
+          }
+          sum += rows.size();
+          ++scaled;
+        }
+      }
+      scf::YieldOp::create(b, loc, next);
+    };
+    scf::YieldOp::create(b, loc, scf::ForOp::create(b, loc, zero, steps, one, accumulators, inner).getResults());
+  };
+  auto loop = scf::ForOp::create(b, loc, zero, index(depth / GroupedMatmulOp::scaleGroup), one, sums, block);
+  return llvm::to_vector(ValueRange(loop.getResults()));
+}

@@ -1,0 +1,64 @@
+//===- QuantizedKernels.h - inner loops over quantised weights ------*- C++ -*-===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef MOE_LIB_CONVERSION_TILESTOCPU_QUANTIZEDKERNELS_H
+#define MOE_LIB_CONVERSION_TILESTOCPU_QUANTIZEDKERNELS_H
+
+#include "MicroKernelBuilder.h"
+
+namespace moe {
+
+/// i8 times i8 in quads along k: sums of vector<16xi32>. They are exact, so the same at every level.
+class IntegerKernelBuilder : public KernelBuilder {
+public:
+  static mlir::LogicalResult check(GroupedMatmulOp op);
+  IntegerKernelBuilder(mlir::OpBuilder &b, GroupedMatmulOp op);
+
+  llvm::ArrayRef<KernelShape> ladder() const override;
+  llvm::SmallVector<mlir::Value> build(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
+                                       mlir::ValueRange panels) const override;
+
+private:
+  mlir::Value loadQuad(mlir::OpBuilder &b, mlir::Value row, mlir::Value step, unsigned count) const;
+  llvm::SmallVector<mlir::Value> multiplyAdd(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
+                                             mlir::ValueRange panels, mlir::Value step, unsigned count,
+                                             mlir::ValueRange accumulators) const;
+
+  llvm::SmallVector<mlir::Value> dot(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
+                                     mlir::ValueRange panels, mlir::Value step, unsigned count,
+                                     mlir::ValueRange accumulators) const;
+
+  mlir::Location loc;
+  llvm::SmallVector<mlir::Value> weights; ///< [E, panels, (K + 3) / 4, 64] i8
+  int64_t depth;
+  bool hasDot; ///< instructions for sums of four products of bytes
+};
+
+/// 4-bit codes, decoded to f32 in registers, then one chain of fused multiply-adds per element as for other weights.
+class CodeKernelBuilder : public KernelBuilder {
+public:
+  static mlir::LogicalResult check(GroupedMatmulOp op);
+  CodeKernelBuilder(mlir::OpBuilder &b, GroupedMatmulOp op);
+
+  llvm::ArrayRef<KernelShape> ladder() const override;
+  llvm::SmallVector<mlir::Value> build(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
+                                       mlir::ValueRange panels) const override;
+
+private:
+  mlir::Value loadScale(mlir::OpBuilder &b, mlir::Value scales, mlir::Value group, mlir::Value panel,
+                        mlir::Value block) const;
+  /// Code `k` (0 .. 7) of each of the 16 columns in `codes`, as a number.
+  mlir::Value decode(mlir::OpBuilder &b, mlir::Value codes, unsigned k) const;
+  llvm::SmallVector<mlir::Value> loadRow(mlir::OpBuilder &b, mlir::Value row, mlir::Value first) const;
+
+  mlir::Location loc;
+  llvm::SmallVector<mlir::Value> weights; ///< [E, panels, K / 8, 64] i8
+  llvm::SmallVector<mlir::Value> scales;  ///< [E, panels, K / 32, 16]
+  int64_t depth;
+  bool isInt4;
+  bool hasLookup; ///< an instruction that looks 16 codes up in a table of f32
+};
+
+} // namespace moe
+
+#endif // MOE_LIB_CONVERSION_TILESTOCPU_QUANTIZEDKERNELS_H
