@@ -118,6 +118,7 @@ static void buildTile(OpPassManager &pm, const PipelineOptions &options) {
   }
   // First the ops whose tiles are ops again, then what they and all others are lowered to.
   pm.addNestedPass<func::FuncOp>(createMoeTile());
+  pm.addPass(createTopKToVectors());
   pm.addPass(createMoeToLinalg({/*keepGroupedMatmul=*/true}));
   addCleanUp(pm);
   pm.addNestedPass<func::FuncOp>(createMoeTile());

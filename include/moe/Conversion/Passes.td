@@ -92,6 +92,30 @@ def GroupedMatmulToLoops : Pass<"moe-grouped-matmul-to-loops", "::mlir::ModuleOp
                            "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 
+def TopKToVectors : Pass<"moe-top-k-to-vectors"> {
+  let summary = "lower moe.top_k on tensors to loops over 16 candidates at a time";
+  let description = [{
+    Each key becomes an integer with the order of the keys: 0 and -0 are equal, NaN comes below -inf, what does not exist below
+    that. Round j looks through all candidates for the best one that comes after the choice of round j - 1 in the order (key
+    falling, index rising); so nothing has to be marked, and equal keys go to the lowest index. Each of 16 lanes keeps its best,
+    then the lanes are compared.
+
+    Takes keys of f32, bf16 and f16; `moe.top_k` with groups or keys of f64 stays, for `moe-to-linalg`.
+
+    ```mlir
+    %w, %e = moe.top_k %probs keys(%logits : tensor<?x64xf32>) {k = 8} : tensor<?x64xf32> -> tensor<?x8xf32>, tensor<?x8xi32>
+    // becomes
+    scf.for %t = ... {
+      scf.for %j = %c0 to %c8 step %c1 iter_args(%key = %most, %index = %none, ...) -> (vector<16xi32>, ...) {
+        %best:2 = scf.for %c = %c0 to %c64 step %c16 ... {
+          %k = vector.transfer_read %logits[%t, %c] ...
+          ... arith.select ...
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect",
+                           "::mlir::vector::VectorDialect"];
+}
+
 def AttentionToLoops : Pass<"moe-attention-to-loops"> {
   let summary = "lower moe.attention on memrefs to blocked vector loops";
   let description = [{

@@ -75,6 +75,8 @@ private:
   Value loadChunk(Value memref, ArrayRef<Value> at, int64_t count, int64_t width = lanes);
   Value load(Value memref, ArrayRef<Value> at) { return vector::LoadOp::create(b, vectorType, memref, at); }
   void store(Value vector, Value memref, ArrayRef<Value> at) { vector::StoreOp::create(b, vector, memref, at); }
+  /// Asks for the head of a key or value that is needed a block later, or of the last one.
+  void prefetch(Value memref, Value sequence, Value position, Value head, Value lastKey);
   /// All lanes combined by a fixed tree, in every lane.
   Value reduce(Value vector, function_ref<Value(Value, Value)> combine);
 
@@ -82,7 +84,7 @@ private:
   void startRow(Value sequence, Value head, Value firstQuery, Value query, Value inGroup);
   void finishRow(Value sequence, Value head, Value firstQuery, Value query, Value inGroup);
   void transposeKeys(Value sequence, Value head, Value firstKey, Value keys, Value lastKey);
-  void widenValues(Value sequence, Value head, Value firstKey, Value keys);
+  void widenValues(Value sequence, Value head, Value firstKey, Value keys, Value lastKey);
   void lowerRows(int64_t rows, Value firstRow, Value firstPosition, Value firstKey);
   Visible visibleKeys(int64_t rows, Value firstRow, Value firstPosition, Value firstKey);
   void scores(int64_t rows, Value firstRow, const Visible &visible);
@@ -161,6 +163,15 @@ Value AttentionLowering::loadChunk(Value memref, ArrayRef<Value> at, int64_t cou
   return vector::InsertStridedSliceOp::create(b, some, zeros, ArrayRef<int64_t>{0}, ArrayRef<int64_t>{1});
 }
 
+void AttentionLowering::prefetch(Value memref, Value sequence, Value position, Value head, Value lastKey) {
+  // Heads lie apart by all heads of a token, which the hardware does not foresee.
+  Value later = arith::MinSIOp::create(b, add(position, blockKeys), lastKey);
+  int64_t perLine = 512 / cast<MemRefType>(memref.getType()).getElementTypeBitWidth();
+  for (int64_t d = 0; d < depth; d += perLine)
+    memref::PrefetchOp::create(b, memref, ValueRange{sequence, later, head, index(d)}, /*isWrite=*/false,
+                               /*localityHint=*/3, /*isDataCache=*/true);
+}
+
 Value AttentionLowering::reduce(Value vector, function_ref<Value(Value, Value)> combine) {
   for (int64_t distance = lanes / 2; distance > 0; distance /= 2) {
     SmallVector<int64_t> mask;
@@ -211,7 +222,7 @@ void AttentionLowering::lowerChunk(Value sequence, Value head, Value firstQuery,
   loop(begin, end, blockKeys, [&](Value firstKey) {
     Value keys = arith::MinSIOp::create(b, sub(end, firstKey), index(blockKeys));
     transposeKeys(sequence, head, firstKey, keys, lastKey);
-    widenValues(sequence, head, firstKey, keys);
+    widenValues(sequence, head, firstKey, keys, lastKey);
     Value whole = mul(arith::DivUIOp::create(b, rows, index(shape.rows)), shape.rows);
     loop(index(0), whole, shape.rows, [&](Value row) { lowerRows(shape.rows, row, firstPosition, firstKey); });
     if (!samePosition)
@@ -268,6 +279,8 @@ void AttentionLowering::transposeKeys(Value sequence, Value head, Value firstKey
     Value first = add(firstKey, column);
     for (int64_t i = 0; i < lanes; ++i)
       positions.push_back(arith::MinSIOp::create(b, add(first, i), lastKey));
+    for (int64_t i = 0; i < lanes; ++i)
+      prefetch(op.getKeys(), sequence, add(first, i), head, lastKey);
     auto loadRows = [&](Value d, int64_t count, int64_t width) {
       SmallVector<Value> rows;
       for (Value position : positions)
@@ -318,9 +331,10 @@ void AttentionLowering::transposeKeys(Value sequence, Value head, Value firstKey
   });
 }
 
-void AttentionLowering::widenValues(Value sequence, Value head, Value firstKey, Value keys) {
+void AttentionLowering::widenValues(Value sequence, Value head, Value firstKey, Value keys, Value lastKey) {
   loop(index(0), keys, 1, [&](Value key) {
     Value position = add(firstKey, key);
+    prefetch(op.getCachedValues(), sequence, position, head, lastKey);
     for (int64_t d = 0; d < depth; d += lanes) {
       Value chunk = loadChunk(op.getCachedValues(), {sequence, position, head, index(d)}, std::min(lanes, depth - d));
       store(extendToF32(b, b.getLoc(), chunk), valueRows, {key, index(d)});
