@@ -25,6 +25,8 @@ if lit_config.maxIndividualTestTime == 0 and lit_config.maxIndividualTestTimeIsS
 # ---- environment
 config.environment["PATH"] = os.pathsep.join([config.moe_tools_dir, config.llvm_tools_dir, os.environ["PATH"]])
 config.environment["FILECHECK_OPTS"] = "-enable-var-scope --allow-unused-prefixes=false"
+# No calibration of the user who runs the tests (bench --calibrate).
+config.environment["XDG_CACHE_HOME"] = os.path.join(config.test_exec_root, "no-cache")
 for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "MOE_THREADS", "MOE_ISA"):
     if name in os.environ:
         config.environment[name] = os.environ[name]

@@ -108,6 +108,11 @@ void declare(CLI::App &app, CompileOptions &options, RawOptions &raw, const std:
       ->type_name("LEVEL[,...]")
       ->delimiter(',')
       ->group(machine);
+  app.add_option("--tune-for", options.tuneFor,
+                 "choose tile sizes for the machine in FILE (written by a compiled model's bench --calibrate), or for "
+                 "this user's calibration: stored; default: a fixed machine, so that builds are the same everywhere")
+      ->type_name("FILE")
+      ->group(machine);
   app.add_option("--gpu-arch", raw.gpuArch, "architectures of --target=cuda")
       ->type_name("sm_XX[,...]")
       ->delimiter(',')
@@ -117,7 +122,9 @@ void declare(CLI::App &app, CompileOptions &options, RawOptions &raw, const std:
       ->check(CLI::IsMember({"device", "host"}))
       ->group(machine);
   app.add_flag("--reference", options.reference, "lower by the reference semantics (slow, for comparing)")->group(look);
-  app.add_flag("--report", options.report, "print parameters, bytes, flops and times")->group(look);
+  app.add_flag("--report", options.report,
+               "print what was fused, bytes, flops, memory, sizes, and predicted times of every stage")
+      ->group(look);
   app.add_flag("--save-temps", options.saveTemps, "keep the IR after every phase and the object file beside OUT")
       ->group(look);
   app.add_flag("-v,--verbose", options.verbose, "say what is being done and how long it took")->group(look);

@@ -7,6 +7,7 @@
 
 #include "moe/Frontend/HuggingFace.h"
 #include "moe/Runtime/Cpu.h"
+#include "moe/Runtime/ThreadPool.h"
 #include "moe/Target/CPU.h"
 
 #include "mlir/IR/SymbolTable.h"
@@ -80,6 +81,33 @@ llvm::Error Compilation::chooseOutput() {
   if (fs::equivalent(options.model, output) && !fs::is_directory(output))
     return inputError("output '" + output + "' is the model itself; name another file with -o");
   return checkOutput(output);
+}
+
+llvm::Error Compilation::chooseMachines() {
+  std::string stored = rt::machineFilePath(), error;
+  if (!options.tuneFor.empty()) {
+    bool isStored = options.tuneFor == "stored";
+    tuneFor = isStored ? stored : options.tuneFor;
+    if (tuneFor.empty())
+      return inputError("--tune-for=stored: expected XDG_CACHE_HOME or HOME to be set");
+    auto machine = rt::readMachine(tuneFor, error);
+    if (!machine)
+      return inputError("--tune-for: " + error);
+    reportedMachine = std::move(*machine);
+    reportedSource = reportedMachine.cpu + " (" + tuneFor + ")";
+    return llvm::Error::success();
+  }
+  reportedMachine = rt::defaultMachine();
+  reportedSource = "the default machine (bench --calibrate of a compiled model stores this one)";
+  if (!options.report || stored.empty())
+    return llvm::Error::success();
+  if (auto machine = rt::loadMachine(stored, rt::cpuModel(), rt::usableCores(), error)) {
+    reportedMachine = std::move(*machine);
+    reportedSource = reportedMachine.cpu + " (" + stored + ")";
+  } else if (!error.empty()) {
+    llvm::errs() << "moe-compile: warning: " << error << "\n";
+  }
+  return llvm::Error::success();
 }
 
 llvm::Error Compilation::load() {
@@ -156,6 +184,7 @@ llvm::Error Compilation::runPhase(Phase phase) {
     pipeline.reference = options.reference;
     pipeline.quantizeExperts = options.quantize;
     pipeline.quantizeOthers = options.quantizeOthers;
+    pipeline.tuneFor = tuneFor;
     mlir::PassManager passes(&context);
     buildPhase(passes, phase, pipeline);
     if (mlir::failed(passes.run(*model.module)))
@@ -238,6 +267,7 @@ llvm::Error Compilation::writeObject(cpu::Program &program, std::vector<OutputFi
   };
   if (llvm::Error error = timed("code", generate))
     return error;
+  codeBytes = code.size();
   if (output == "-") {
     llvm::outs().write(code.data(), code.size());
     return llvm::Error::success();
@@ -251,9 +281,11 @@ llvm::Error Compilation::linkProgram(cpu::Program &program, std::vector<OutputFi
     auto codes = program.emitObjects();
     if (!codes)
       return codes.takeError();
-    for (auto [level, code] : llvm::zip_equal(levels, *codes))
+    for (auto [level, code] : llvm::zip_equal(levels, *codes)) {
+      codeBytes += code.size();
       if (llvm::Error error = writeTemporary(output + "." + level + ".o", code, objects))
         return error;
+    }
     return llvm::Error::success();
   };
   if (llvm::Error error = timed("code", generate))
@@ -295,7 +327,7 @@ llvm::Error Compilation::writeBinary() {
       data.entries.push_back(entry.name);
     data.levels = levels;
     data.manifest = writeManifest({model.info, options.numericsF32 ? Numerics::F32 : Numerics::Storage, levels,
-                                   mode.str(), modelFingerprint, weights, entries});
+                                   mode.str(), modelFingerprint, weights, entries, stages});
     data.tokenizer = model.info.tokenizerJson;
     auto made = cpu::Program::create(*model.module, data);
     if (!made)
@@ -360,6 +392,8 @@ llvm::Error Compilation::run() {
   if (options.emit == EmitKind::MLIR && !last)
     last = Phase::LLVM;
 
+  if (llvm::Error error = chooseMachines())
+    return error;
   if (llvm::Error error = load())
     return error;
   for (Phase phase : {Phase::Import, Phase::Route, Phase::Distribute, Phase::Fuse, Phase::Pack, Phase::Tile,
@@ -368,13 +402,21 @@ llvm::Error Compilation::run() {
       return error;
     if (last == phase)
       return writeText([&](llvm::raw_ostream &stream) { model.module->print(stream); });
+    if (phase == Phase::Fuse && !options.reference)
+      stages = collectStages(*model.module);
     if (phase == Phase::Pack)
       if (llvm::Error error = takeParameters())
         return error;
   }
   if (llvm::Error error = writeBinary())
     return error;
-  if (options.report)
-    printReport(output == "-" ? llvm::errs() : llvm::outs(), model.info, weights, entries, steps);
+  if (options.report) {
+    uint64_t fileBytes = 0;
+    if (output != "-")
+      fs::file_size(output, fileBytes);
+    printReport(output == "-" ? llvm::errs() : llvm::outs(),
+                {model.info, weights, entries, stages, levels, reportedMachine, reportedSource,
+                 tuneFor.empty() ? "the default machine" : reportedMachine.cpu, codeBytes, fileBytes, steps});
+  }
   return llvm::Error::success();
 }

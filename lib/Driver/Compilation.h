@@ -37,6 +37,8 @@ public:
 private:
   /// Fills `output`, and refuses outputs that cannot be written before any work is done.
   llvm::Error chooseOutput();
+  /// Finds the machines to tune for and to predict for.
+  llvm::Error chooseMachines();
   /// Reads the model into `model`.
   llvm::Error load();
   llvm::Error loadFile();
@@ -81,6 +83,12 @@ private:
   WeightsTable weights;
   std::vector<Entry> entries;
   uint64_t modelFingerprint = 0;
+
+  std::string tuneFor;         // machine file; empty: the default machine
+  rt::Machine reportedMachine; // that --report predicts for
+  std::string reportedSource;
+  std::vector<EntryStages> stages;
+  uint64_t codeBytes = 0;
 };
 
 } // namespace moe

@@ -124,7 +124,32 @@ static llvm::StringRef entryKind(const Entry &entry, const ModelInfo &info) {
   return llvm::StringRef(entry.name).starts_with("moe.") ? "moe_block" : "language_model";
 }
 
-static llvm::json::Object toJson(const Entry &entry, const ModelInfo &info) {
+/// Only what differs from the defaults of a stage.
+static llvm::json::Object toJson(const rt::Stage &stage) {
+  static const char *const kinds[] = {"product", "attention", "rows"}, *const rows[] = {"tokens", "choices", "kept"};
+  llvm::json::Object object{{"name", stage.name},
+                            {"kind", kinds[int(stage.kind)]},
+                            {"rows", rows[int(stage.rows)]},
+                            {"arithmetic", std::string(rt::arithmeticName(stage.arithmetic))}};
+  rt::Stage usual;
+  auto add = [&](llvm::StringRef key, auto value, auto otherwise) {
+    if (value != otherwise)
+      object[key] = value;
+  };
+  add("repeats", stage.repeats, usual.repeats);
+  add("loops", stage.loops, usual.loops);
+  add("groups", stage.groups, usual.groups);
+  add("choices", stage.choices, usual.choices);
+  add("group_bytes", stage.groupBytes, usual.groupBytes);
+  add("row_bytes", stage.rowBytes, usual.rowBytes);
+  add("row_operations", stage.rowOperations, usual.rowOperations);
+  add("position_bytes", stage.positionBytes, usual.positionBytes);
+  add("pair_operations", stage.pairOperations, usual.pairOperations);
+  add("window", stage.window, usual.window);
+  return object;
+}
+
+static llvm::json::Object toJson(const Entry &entry, const ModelInfo &info, const std::vector<EntryStages> &stages) {
   llvm::json::Array arguments, results;
   for (const EntryTensor &argument : entry.arguments) {
     llvm::json::Object object = toJson(argument);
@@ -145,6 +170,11 @@ static llvm::json::Object toJson(const Entry &entry, const ModelInfo &info) {
                                           {"dense_bytes", cost.denseBytes},
                                           {"expert_bytes", cost.expertBytes},
                                           {"moe_layers", cost.moeLayers}};
+  llvm::json::Array list;
+  for (const rt::Stage &stage : stagesOf(stages, entry.name))
+    list.push_back(toJson(stage));
+  if (!list.empty())
+    object["stages"] = std::move(list);
   return object;
 }
 
@@ -157,7 +187,7 @@ std::string moe::writeManifest(const ManifestContents &contents) {
                                          {"shape", toJson(tensor.shape)},
                                          {"offset", int64_t(tensor.offset)}});
   for (const Entry &entry : contents.entries)
-    entries.push_back(toJson(entry, info));
+    entries.push_back(toJson(entry, info, contents.stages));
   llvm::json::Object weights{{"mode", contents.weightsMode},
                              {"size", int64_t(contents.weights.size)},
                              {"fingerprint", llvm::formatv("{0:x-16}", contents.fingerprint).str()},

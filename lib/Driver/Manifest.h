@@ -8,6 +8,7 @@
 #ifndef MOE_LIB_DRIVER_MANIFEST_H
 #define MOE_LIB_DRIVER_MANIFEST_H
 
+#include "Stages.h"
 #include "Weights.h"
 
 #include <optional>
@@ -46,6 +47,7 @@ struct ManifestContents {
   uint64_t fingerprint;
   const WeightsTable &weights;
   const std::vector<Entry> &entries;
+  const std::vector<EntryStages> &stages;
 };
 
 /// The manifest as JSON text.

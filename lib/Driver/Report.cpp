@@ -3,7 +3,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Report.h"
 
+#include "moe/Runtime/DType.h"
+
 #include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -37,8 +40,73 @@ static llvm::StringRef kindOf(llvm::StringRef name) {
   return "other";
 }
 
-void moe::printReport(llvm::raw_ostream &stream, const ModelInfo &info, const WeightsTable &weights,
-                      const std::vector<Entry> &entries, const std::vector<StepTime> &steps) {
+/// Bytes of the states of an entry per sequence and position: what is left of their sizes without the two.
+static double cacheBytes(const Entry &entry) {
+  double bytes = 0;
+  for (const EntryTensor &argument : entry.arguments) {
+    if (argument.role != "state")
+      continue;
+    double size = rt::dtypeBits(*rt::dtypeFromName(argument.dtype)) / 8.0;
+    for (int64_t dimension : argument.shape)
+      size *= dimension < 0 ? 1 : double(dimension);
+    bytes += size;
+  }
+  return bytes;
+}
+
+/// The best level of the program that the machine was measured for; the first if there is none.
+static std::string reportedLevel(const ReportContents &contents) {
+  for (const std::string &level : contents.levels)
+    if (contents.machine.peak(level, rt::Arithmetic::F32, 1) > 0)
+      return level;
+  return contents.levels.empty() ? "" : contents.levels.front();
+}
+
+static void printFused(llvm::raw_ostream &stream, const EntryStages &entry) {
+  for (const StageInfo &info : entry.stages) {
+    stream << llvm::formatv("  {0,-14} {1,4} x", info.stage.name, int64_t(info.stage.repeats));
+    if (info.stage.groups > 1)
+      stream << llvm::formatv(" {0} of {1} experts", info.stage.choices, info.stage.groups);
+    if (info.stage.groupBytes > 0)
+      stream << (info.stage.groups > 1 ? " of " : " ") << amount(info.stage.groupBytes, "B");
+    if (!info.fused.empty())
+      stream << "; fused: " << info.fused;
+    stream << "\n";
+  }
+}
+
+static void printPrediction(llvm::raw_ostream &stream, const std::vector<rt::Stage> &stages, double tokens,
+                            const rt::Machine &machine, llvm::StringRef level) {
+  rt::Call call;
+  call.tokens = tokens;
+  std::vector<rt::StageCost> costs =
+      rt::predict(stages, call, machine, std::string_view(level.data(), level.size()), machine.threads);
+  rt::StageCost total;
+  auto line = [&](llvm::StringRef name, const rt::StageCost &cost, double seconds) {
+    double intensity = cost.bytes() > 0 ? cost.operations / cost.bytes() : 0;
+    stream << llvm::formatv("    {0,-18} {1,12} {2,14} {3,10:F1} {4,12:F3} ms", name, amount(cost.bytes(), "B"),
+                            amount(cost.operations, "FLOP"), intensity, seconds * 1e3);
+  };
+  stream << llvm::formatv("  {0,-20} {1,12} {2,14} {3,10} {4,15}\n",
+                          llvm::formatv("{0} token{1}", int64_t(tokens), tokens == 1 ? "" : "s").str(), "bytes",
+                          "operations", "FLOP/B", "predicted");
+  for (const rt::StageCost &cost : costs) {
+    line(cost.name, cost, cost.seconds());
+    bool isOverhead = cost.overheadSeconds > std::max(cost.memorySeconds, cost.computeSeconds);
+    stream << (isOverhead                                  ? "  overhead"
+               : cost.memorySeconds >= cost.computeSeconds ? "  memory"
+                                                           : "  compute")
+           << "\n";
+    total.weightBytes += cost.bytes();
+    total.operations += cost.operations;
+  }
+  line("total", total, rt::totalSeconds(costs));
+  stream << "\n";
+}
+
+void moe::printReport(llvm::raw_ostream &stream, const ReportContents &contents) {
+  const ModelInfo &info = contents.info;
+  const WeightsTable &weights = contents.weights;
   stream << llvm::formatv("{0,-14} {1}", "model", info.name);
   if (!info.family.empty())
     stream << " (" << info.family << "), " << info.layers << " layers, " << info.experts << " experts, "
@@ -60,7 +128,29 @@ void moe::printReport(llvm::raw_ostream &stream, const ModelInfo &info, const We
   for (auto [kind, bytes] : kinds)
     stream << llvm::formatv("  {0,-14} {1}\n", kind, amount(double(bytes), "B"));
 
-  for (const Entry &entry : entries) {
+  // There is one rank, which has everything.
+  double cache = 0, activations = 0;
+  for (const Entry &entry : contents.entries)
+    cache += cacheBytes(entry);
+  constexpr double tokens = 256;
+  for (const EntryStages &entry : contents.stages)
+    for (const StageInfo &stage : entry.stages)
+      activations =
+          std::max(activations, stage.stage.rowBytes * tokens *
+                                    (stage.stage.rows == rt::RowsOf::Choices ? double(stage.stage.choices) : 1));
+  stream << llvm::formatv("{0,-14} 1 rank: {1} of weights", "memory", amount(double(weights.size), "B"));
+  if (cache > 0)
+    stream << ", " << amount(cache, "B") << " of cache per position and sequence";
+  stream << ", " << amount(activations, "B") << " of activations in the largest stage for " << int64_t(tokens)
+         << " tokens\n";
+  stream << llvm::formatv("{0,-14} {1} of code for {2}; file {3}\n", "sizes", amount(double(contents.codeBytes), "B"),
+                          llvm::join(contents.levels, ", "), amount(double(contents.fileBytes), "B"));
+
+  std::string level = reportedLevel(contents);
+  stream << llvm::formatv("{0,-14} {1}, {2}, {3} thread{4}; tile sizes are for {5}\n", "predicted for",
+                          contents.machineSource, level, contents.machine.threads,
+                          contents.machine.threads == 1 ? "" : "s", contents.tuningSource);
+  for (const Entry &entry : contents.entries) {
     stream << llvm::formatv("{0,-14} {1}", "entry", entry.name);
     for (const EntryCost &cost : info.costs)
       if (cost.entry == entry.name) {
@@ -69,11 +159,20 @@ void moe::printReport(llvm::raw_ostream &stream, const ModelInfo &info, const We
                << " of weights per token";
       }
     stream << "\n";
+    std::vector<rt::Stage> stages = stagesOf(contents.stages, entry.name);
+    if (stages.empty())
+      continue;
+    for (const EntryStages &other : contents.stages)
+      if (other.entry == entry.name)
+        printFused(stream, other);
+    for (int64_t count : {1, 16, 256, 1024})
+      if (info.maxPositions == 0 || count <= info.maxPositions || cacheBytes(entry) == 0)
+        printPrediction(stream, stages, double(count), contents.machine, level);
   }
 
   stream << "time\n";
   double total = 0;
-  for (const StepTime &step : steps) {
+  for (const StepTime &step : contents.steps) {
     stream << llvm::formatv("  {0,-14} {1,8:F1} ms\n", step.name, step.seconds * 1e3);
     total += step.seconds;
   }

@@ -5,6 +5,7 @@
 #define MOE_LIB_DRIVER_REPORT_H
 
 #include "Manifest.h"
+#include "Stages.h"
 
 namespace moe {
 
@@ -14,9 +15,23 @@ struct StepTime {
   double seconds;
 };
 
-/// Prints the model's size by kind of parameter, the work per token of each entry, and where the time went.
-void printReport(llvm::raw_ostream &stream, const ModelInfo &info, const WeightsTable &weights,
-                 const std::vector<Entry> &entries, const std::vector<StepTime> &steps);
+/// Everything the report is about.
+struct ReportContents {
+  const ModelInfo &info;
+  const WeightsTable &weights;
+  const std::vector<Entry> &entries;
+  const std::vector<EntryStages> &stages;
+  const std::vector<std::string> &levels; ///< in the program, best first
+  const rt::Machine &machine;             ///< to predict for
+  std::string machineSource;              ///< where that came from, for people
+  std::string tuningSource;               ///< the machine whose tiles are in the code
+  uint64_t codeBytes = 0, fileBytes = 0;
+  const std::vector<StepTime> &steps;
+};
+
+/// Prints the model's size by kind of parameter, what was fused, the work and the predicted time of each entry stage by
+/// stage, memory, sizes, and where the compilation's time went.
+void printReport(llvm::raw_ostream &stream, const ReportContents &contents);
 
 } // namespace moe
 

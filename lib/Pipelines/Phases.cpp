@@ -117,11 +117,13 @@ static void buildTile(OpPassManager &pm, const PipelineOptions &options) {
     return;
   }
   // First the ops whose tiles are ops again, then what they and all others are lowered to.
-  pm.addNestedPass<func::FuncOp>(createMoeTile());
+  MoeTileOptions tiles;
+  tiles.tuneFor = options.tuneFor;
+  pm.addNestedPass<func::FuncOp>(createMoeTile(tiles));
   pm.addPass(createTopKToVectors());
   pm.addPass(createMoeToLinalg({/*keepGroupedMatmul=*/true}));
   addCleanUp(pm);
-  pm.addNestedPass<func::FuncOp>(createMoeTile());
+  pm.addNestedPass<func::FuncOp>(createMoeTile(tiles));
   addCleanUp(pm);
 }
 
@@ -194,6 +196,7 @@ struct CommandLineOptions : PassPipelineOptions<CommandLineOptions> {
   Option<bool> reference{*this, "reference", llvm::cl::desc("Lower by the reference semantics"), llvm::cl::init(false)};
   Option<std::string> quantize{*this, "quantize", llvm::cl::desc("Format of the experts' weights")};
   Option<std::string> quantizeOthers{*this, "quantize-others", llvm::cl::desc("Format of the other weights")};
+  Option<std::string> tuneFor{*this, "tune-for", llvm::cl::desc("Machine file that tile sizes are chosen for")};
 
   PipelineOptions get() const {
     PipelineOptions options;
@@ -201,6 +204,7 @@ struct CommandLineOptions : PassPipelineOptions<CommandLineOptions> {
     options.reference = reference;
     options.quantizeExperts = quantize;
     options.quantizeOthers = quantizeOthers;
+    options.tuneFor = tuneFor;
     return options;
   }
 };

@@ -169,7 +169,10 @@ def MoeTile : Pass<"moe-tile", "::mlir::func::FuncOp"> {
     without the thread pool.
   }];
   let options = [Option<"rowBlock", "row-block", "int64_t", "16", "Rows of a tile">,
-                 Option<"matmulRows", "matmul-rows", "int64_t", "256", "Most rows in a tile of a grouped matmul">];
+                 Option<"matmulRows", "matmul-rows", "int64_t", "0",
+                        "Most rows in a tile of a grouped matmul; 0: chosen by the cost model">,
+                 Option<"tuneFor", "tune-for", "std::string", [{""}],
+                        "File with the machine that the cost model chooses for (default: a fixed one)">];
   let dependentDialects = ["::mlir::scf::SCFDialect", "::mlir::affine::AffineDialect", "::mlir::tensor::TensorDialect",
                            "::mlir::linalg::LinalgDialect"];
 }

@@ -7,6 +7,8 @@
 
 #include "TileGroupedMatmul.h"
 
+#include "moe/Runtime/CostModel.h"
+
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/SCF/Transforms/TileUsingInterface.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -98,6 +100,17 @@ namespace {
 struct MoeTilePass : moe::impl::MoeTileBase<MoeTilePass> {
   using MoeTileBase::MoeTileBase;
 
+  LogicalResult initialize(MLIRContext *context) override {
+    if (tuneFor.empty())
+      return success();
+    std::string error;
+    std::optional<rt::Machine> found = rt::readMachine(tuneFor, error);
+    if (!found)
+      return emitError(UnknownLoc::get(context)) << "tune-for: " << error;
+    machine = std::move(*found);
+    return success();
+  }
+
   void runOnOperation() override {
     SmallVector<Operation *> ops;
     getOperation().walk<WalkOrder::PreOrder>([&](Operation *op) {
@@ -116,7 +129,7 @@ struct MoeTilePass : moe::impl::MoeTileBase<MoeTilePass> {
       if (fused.contains(op))
         continue;
       if (auto matmul = dyn_cast<GroupedMatmulOp>(op)) {
-        tileGroupedMatmul(rewriter, matmul, matmulRows);
+        tileGroupedMatmul(rewriter, matmul, matmulRows > 0 ? matmulRows : chooseRows(matmul));
         continue;
       }
       auto tileable = cast<TilingInterface>(op);
@@ -133,6 +146,21 @@ struct MoeTilePass : moe::impl::MoeTileBase<MoeTilePass> {
   }
 
 private:
+  /// The same on every machine, unless one to tune for is given.
+  int64_t chooseRows(GroupedMatmulOp op) {
+    rt::TileStage stage;
+    stage.columns = op.getNumColumns();
+    stage.depth = op.getDepth();
+    stage.weights = static_cast<int64_t>(op.getWeights().size());
+    auto bytes = [](Value value) { return getElementTypeOrSelf(value).getIntOrFloatBitWidth() / 8.0; };
+    stage.rowBytes = bytes(op.getX());
+    stage.weightBytes = op.getFormat() ? 0.5 : bytes(op.getWeights().front());
+    stage.groups = op.getNumExperts();
+    return rt::chooseTiles(stage, machine).rows;
+  }
+
+  rt::Machine machine = rt::defaultMachine();
+
   LogicalResult tile(IRRewriter &rewriter, TilingInterface op, ArrayRef<int64_t> sizes,
                      const SetVector<Operation *> &chain) {
     rewriter.setInsertionPoint(op);

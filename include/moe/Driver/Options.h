@@ -40,6 +40,8 @@ struct CompileOptions {
   uint64_t seed = 0;
   /// Lower by the reference semantics instead of the fast path, for comparing.
   bool reference = false;
+  /// File with the machine that tile sizes are chosen for, "stored" for this user's; empty: the same on every machine.
+  std::string tuneFor;
   bool report = false;
   bool verbose = false;
   bool saveTemps = false;

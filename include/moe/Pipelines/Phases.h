@@ -53,6 +53,8 @@ struct PipelineOptions {
   /// Formats to quantise weights to (see moe-quantize): of the experts, and of everything else; empty: none.
   std::string quantizeExperts, quantizeOthers;
   bool quantizes() const { return !quantizeExperts.empty() || !quantizeOthers.empty(); }
+  /// File with the machine that tile sizes are chosen for (see moe/Runtime/CostModel.h); empty: defaultMachine().
+  std::string tuneFor;
 };
 
 /// Adds the passes of one phase to `pm`, which must be at a module. Import and Binary add none.

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -91,7 +92,8 @@ void estimate(const Manifest &manifest, const EntryInfo &entry, const Machine &m
     cell.flops = std::max(cell.flops, 0.0);
     cell.bytes = entry.cost.denseBytes + entry.cost.moeLayers * entry.cost.expertBytes *
                                              expectedGroups(manifest.experts, manifest.expertsPerToken, call.tokens);
-    compute = cell.flops / machine.peak(cell.isa, Arithmetic::F32, int(cell.threads));
+    double peak = machine.peak(cell.isa, Arithmetic::F32, int(cell.threads));
+    compute = peak > 0 ? cell.flops / peak : 0;
   }
   double memory = cell.bytes / machine.readBandwidth(cell.bytes, int(cell.threads));
   cell.roofline = std::max(compute, memory) / cell.median;
@@ -224,6 +226,11 @@ void calibrateCommand(const BenchOptions &options) {
   if (path.empty())
     throw InputError("bench --calibrate: expected XDG_CACHE_HOME or HOME to say where to store the result but neither "
                      "is set");
+  // Before the work, not after it.
+  std::error_code code;
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), code);
+  if (code)
+    throw InputError("'" + path + "': cannot be written: " + code.message());
   Machine machine = measureMachine(CalibrationPlan::complete());
   if (!storeMachine(path, machine, error))
     throw InputError(error);
