@@ -5,6 +5,7 @@
 #include "Errors.h"
 #include "OutputFile.h"
 
+#include "moe/Conversion/IsaLevels.h"
 #include "moe/Frontend/HuggingFace.h"
 #include "moe/Runtime/Cpu.h"
 #include "moe/Runtime/ThreadPool.h"
@@ -213,6 +214,13 @@ llvm::Error Compilation::takeParameters() {
   return llvm::Error::success();
 }
 
+void Compilation::takeLevels() {
+  levels.clear();
+  for (auto level :
+       model.module->getOperation()->getAttrOfType<mlir::ArrayAttr>(isaLevelsAttr).getAsRange<mlir::StringAttr>())
+    levels.push_back(level.str());
+}
+
 bool Compilation::hasExternalWeights() const {
   if (weights.tensors.empty())
     return false;
@@ -386,8 +394,8 @@ llvm::Error Compilation::run() {
   else if (options.cpu.front() == "generic")
     levels = {rt::knownIsaLevels().back()};
   else
-    for (const std::string &level : rt::knownIsaLevels()) // best first, whatever the order given
-      if (llvm::is_contained(options.cpu, level))
+    for (const std::string &level : options.cpu)
+      if (!llvm::is_contained(levels, level))
         levels.push_back(level);
   if (options.emit == EmitKind::MLIR && !last)
     last = Phase::LLVM;
@@ -407,6 +415,8 @@ llvm::Error Compilation::run() {
     if (phase == Phase::Pack)
       if (llvm::Error error = takeParameters())
         return error;
+    if (phase == Phase::Kernel)
+      takeLevels();
   }
   if (llvm::Error error = writeBinary())
     return error;

@@ -47,6 +47,8 @@ private:
   llvm::Error runPhase(Phase phase);
   /// After `pack`: takes signatures and weights down, and the module @prepare out.
   llvm::Error takeParameters();
+  /// After `kernel`: which of the wanted levels the module has functions for.
+  void takeLevels();
   /// After `llvm`: code, link, weights.
   llvm::Error writeBinary();
   /// Adds the object file (unless it goes to standard output), or the linked program, to `files`.

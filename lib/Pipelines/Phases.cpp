@@ -168,9 +168,10 @@ void buildPhase(OpPassManager &pm, Phase phase, const PipelineOptions &options) 
   case Phase::Bufferize:
     return buildBufferize(pm, options);
   case Phase::Kernel:
+    addLevelClones(pm, options.isaLevels);
     return addKernelPasses(pm);
   case Phase::LLVM:
-    return addLLVMPasses(pm, options.isaLevels);
+    return addLLVMPasses(pm);
   }
 }
 
@@ -180,11 +181,13 @@ void buildPhasesTo(OpPassManager &pm, Phase last, const PipelineOptions &options
       buildPhase(pm, phase, options);
 }
 
-void buildPreparePipeline(OpPassManager &pm) {
+void buildPreparePipeline(OpPassManager &pm, const PipelineOptions &options) {
   pm.addPass(createMoeLowerPack());
   addCleanUp(pm);
   addBufferization(pm);
   addDeallocation(pm);
+  if (!options.isaLevels.empty())
+    addLevelClones(pm, options.isaLevels);
   addKernelPasses(pm);
   addLLVMConversion(pm);
 }
@@ -225,8 +228,9 @@ void registerMoePipelines() {
         keep("moe-to-" + phaseName(phase)), keep("All phases from route to " + phaseName(phase)),
         [phase](OpPassManager &pm, const CommandLineOptions &options) { buildPhasesTo(pm, phase, options.get()); });
   }
-  PassPipelineRegistration<>("moe-prepare-pipeline", "Module @prepare from tensors to the LLVM dialect",
-                             [](OpPassManager &pm) { buildPreparePipeline(pm); });
+  PassPipelineRegistration<CommandLineOptions>(
+      "moe-prepare-pipeline", "Module @prepare from tensors to the LLVM dialect",
+      [](OpPassManager &pm, const CommandLineOptions &options) { buildPreparePipeline(pm, options.get()); });
 }
 
 } // namespace moe

@@ -12,6 +12,10 @@
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
 
+namespace mlir {
+class Operation;
+} // namespace mlir
+
 namespace moe {
 
 /// What code of one level may use.
@@ -22,13 +26,29 @@ struct IsaLevel {
   bool hasFma;                                  ///< fused multiply-add is an instruction; else it is mul, then add
   bool hasHalf;                                 ///< f16 <-> f32 are instructions; else integer arithmetic
   bool hasRound;                                ///< floor, ceil and the like are instructions; else arithmetic
+  bool hasVnni;                                 ///< dot products of bytes with 512-bit vectors (vpdpbusd)
+  bool hasBf16Dot;                              ///< dot products of bf16 pairs with 512-bit vectors (vdpbf16ps)
+  bool hasAmx;                                  ///< tiles (bf16 and int8), in instructions or emulated
+  bool emulatesAmx;                             ///< the tiles are memory, the multiplications calls of the runtime
+  int accumulators;                             ///< sums of 16 f32 each that stay in registers beside their operands
 };
 
-/// All levels of x86-64, best first.
+/// All levels of x86-64 that a program is made for, best first.
 llvm::ArrayRef<IsaLevel> knownIsaLevels();
 
-/// The level called `name`, or null.
+/// The level called `name`, or null. Beside the known levels there is "amx-emulated", for tests: code of level amx that
+/// runs on every machine.
 const IsaLevel *findIsaLevel(llvm::StringRef name);
+
+/// Name of a function's attribute: the level it is for. A function without it is for the machine it is compiled on, and
+/// takes kernels that need no particular instruction.
+inline constexpr llvm::StringLiteral isaAttr = "moe.isa";
+
+/// Name of a module's attribute: the levels it has functions for, an array of strings, best first.
+inline constexpr llvm::StringLiteral isaLevelsAttr = "moe.isa_levels";
+
+/// The level of the function that `op` is, or is in; null if it has none.
+const IsaLevel *getIsaLevel(mlir::Operation *op);
 
 } // namespace moe
 

@@ -45,13 +45,24 @@ def MoeToLinalg : Pass<"moe-to-linalg"> {
 def GroupedMatmulToLoops : Pass<"moe-grouped-matmul-to-loops", "::mlir::ModuleOp"> {
   let summary = "lower moe.grouped_matmul on memrefs to loops around register-tiled kernels";
   let description = [{
-    Packed weights: for each group, row blocks in a static ladder (6, 4, 1 rows with one weight operand; 4, 1 with two; 2, 1
-    with more), for each panel of 16 columns, a loop over k whose accumulators (vector<16xf32>) are loop-carried. There are no masks: the
-    rows that are left over go to the smaller blocks; the last panel, where N is no multiple of 16, is stored by a narrower
-    vector. Plain weights (rank 3): scalar loops.
+    Packed weights: how rows and panels are multiplied is a recipe, chosen by the level of the function (`moe.isa`) and the
+    types of the op:
 
-    Every element of the result is one chain acc = fma(x[r, k], w[n, k], acc) over ascending k that starts at 0, in both forms
-    and for every row block, so the bits do not depend on the number of rows, on packing, or on how columns are tiled.
+    | recipe | level | types |
+    |---|---|---|
+    | tiles of 16 rows, 16 columns and 32 k in AMX registers | amx | bf16, weights in pairs |
+    | dot products of pairs (vdpbf16ps) | avx512bf16 | bf16, weights in pairs |
+    | f32 fused multiply-add | all | any |
+
+    For each group, rows are taken in blocks; a block of few rows, where the time goes to reading weights, is read in place
+    with many panels at once, a larger one is gathered into a scratch buffer first. For each step over panels, the sums of
+    all rows of the block go to a second scratch buffer; then the epilogue runs on them, row by row, 16 columns at a time.
+    The inner loops form a static ladder of rows and panels with all sums in registers. There are no masks in them; the
+    last panel, where N is no multiple of 16, is stored by a narrower vector.
+
+    With fused multiply-add every element of the result is one chain acc = fma(x[r, k], w[n, k], acc) over ascending k that
+    starts at 0, for plain weights (rank 3, scalar loops) too. The other recipes have the order of their instruction. An op
+    has one recipe whatever the number of rows, so the bits do not depend on the batch or on how columns are tiled.
 
     The epilogue is cloned on vectors over a panel's columns: row scalars are broadcast, column scalars loaded as vectors.
     What is not elementwise in it is cloned once per column.
@@ -68,28 +79,28 @@ def GroupedMatmulToLoops : Pass<"moe-grouped-matmul-to-loops", "::mlir::ModuleOp
     }
     ```
 
-    After (one kernel of the ladder):
+    After (the inner loop of one kernel; %rows is the scratch buffer of gathered rows):
 
     ```mlir
-    scf.for %e = %c0 to %c8 step %c1 {
-      scf.for %panel = %c0 to %c2 step %c1 {
-        scf.for %r = %first to %end6 step %c6 {
-          %row0 = memref.subview %x[%r, 0] [1, 64] [1, 1] : ...
-          %acc:6 = scf.for %k = %c0 to %c64 step %c1 iter_args(%a0 = %zero, ...) -> (vector<16xf32>, ...) {
-            %w0 = vector.load %w[%e, %panel, %k, %c0] : memref<8x2x64x16xf32>, vector<16xf32>
-            %x0 = memref.load %row0[%k] : ...
-            %b0 = vector.broadcast %x0 : f32 to vector<16xf32>
-            %s0 = math.fma %b0, %w0, %a0 : vector<16xf32>
-            ...
-          }
-          vector.store %acc#0, %y[%r, %column] : memref<?x32xf32>, vector<16xf32>
+    scf.for %panel = %c0 to %c2 step %c1 {
+      scf.for %r = %c0 to %end6 step %c6 {
+        %row0 = memref.subview %rows[%r, 0] [1, 80] [1, 1] : ...
+        %acc:6 = scf.for %k = %c0 to %c64 step %c1 iter_args(%a0 = %zero, ...) -> (vector<16xf32>, ...) {
+          %w0 = vector.load %w[%e, %panel, %k, %c0] : memref<8x2x64x16xf32>, vector<16xf32>
+          %x0 = memref.load %row0[%k] : ...
+          %b0 = vector.broadcast %x0 : f32 to vector<16xf32>
+          %s0 = math.fma %b0, %w0, %a0 : vector<16xf32>
+          ...
+        }
+        vector.store %acc#0, %sums[%r, %c0, %c0] : memref<..x1x16xf32>, vector<16xf32>
     ```
 
     Elements of x and of the weights may be f32, bf16 or f16 (extended to f32 exactly); the last dimension of packed
     weights must be contiguous. Offsets and choices are trusted.
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
-                           "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+  let dependentDialects = ["::mlir::amx::AMXDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect",
+                           "::mlir::x86vector::X86VectorDialect"];
 }
 
 def TopKToVectors : Pass<"moe-top-k-to-vectors"> {
@@ -347,6 +358,32 @@ def EmitEntryPoints : Pass<"moe-emit-entry-points", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::func::FuncDialect"];
 }
 
+def LowerAmx : Pass<"moe-lower-amx", "::mlir::ModuleOp"> {
+  let summary = "AMX tiles become registers, or memory where AMX is emulated";
+  let description = [{
+    Operations of the amx dialect become LLVM's intrinsics, tiles (those that loops carry too) LLVM's type for tile
+    registers. It runs before loops become branches: upstream's conversions do not take tiles as arguments of blocks.
+
+    In functions of level `amx-emulated` a tile is a buffer on the stack, and a multiplication a call of the runtime's
+    moe_rt_tile_dot_bf16 or moe_rt_tile_dot_i8, which add in the processor's order. So kernels of level amx can be
+    tested on any machine.
+
+    ```mlir
+    %s = scf.for ... iter_args(%t = %zero) -> !amx.tile<16x16xf32> {
+      %n = amx.tile_mulf %a, %b, %t : !amx.tile<16x32xbf16>, !amx.tile<16x32xbf16>, !amx.tile<16x16xf32>
+    // becomes
+    %s = scf.for ... iter_args(%t = %zero) -> !llvm.x86_amx {
+      %n = llvm.call_intrinsic "llvm.x86.tdpbf16ps.internal"(%c16, %c64, %c64, %t, %a, %b) : (...) -> !llvm.x86_amx
+    // or
+    %s = scf.for ... iter_args(%t = %zero) -> memref<16x16xf32> {
+      ... // copies %t to %n
+      call @moe_rt_tile_dot_bf16(%n, %a, %b) : (memref<16x16xf32>, memref<16x32xbf16>, memref<16x32xbf16>) -> ()
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",
+                           "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+}
+
 def StoreBf16AsIntegers : Pass<"moe-store-bf16-as-integers", "::mlir::ModuleOp"> {
   let summary = "represent bf16 by i16 in the LLVM dialect";
   let description = [{
@@ -366,20 +403,44 @@ def StoreBf16AsIntegers : Pass<"moe-store-bf16-as-integers", "::mlir::ModuleOp">
 def Multiversion : Pass<"moe-multiversion", "::mlir::ModuleOp"> {
   let summary = "clone every function once per instruction-set level";
   let description = [{
-    Replaces each llvm.func that has a body by one clone per level, named `<function>.<level>`, with LLVM's target-cpu and
-    target-features of that level; references between functions stay within a level. Data and declarations are shared. For a
-    level without an instruction the clone is legalised so that no library call is left: fused multiply-add becomes a
-    multiplication and an addition, f16 conversions and rounding become integer arithmetic of the same result.
+    Replaces each func.func that has a body by one clone per level, named `<function>.<level>`, with the attribute `moe.isa`;
+    references between functions stay within a level. Data and declarations are shared. It comes before the kernels are
+    chosen: they look the level up at their function.
+
+    A level above avx512 differs from the one below by its kernels for moe.grouped_matmul. Where the module has no op that
+    gets one, the level below takes its place. The module's attribute `moe.isa_levels` lists the levels there are.
+
+    The level `amx-emulated`, which is not among the default ones, is for tests: code of level amx that runs on every
+    machine.
 
     ```mlir
-    llvm.func @f(%a: f32) -> f32 { %b = llvm.intr.fma(%a, %a, %a) : (f32, f32, f32) -> f32 ... }
+    func.func @f(%a: memref<4xf32>) { ... func.call @g ... }
     // with levels=avx2,x86-64 becomes
-    llvm.func @f.avx2(%a: f32) -> f32 attributes {target_cpu = "x86-64-v3"} { ... llvm.intr.fma ... }
-    llvm.func @f.x86-64(%a: f32) -> f32 attributes {target_cpu = "x86-64"} { ... llvm.fmul ... llvm.fadd ... }
+    func.func @f.avx2(%a: memref<4xf32>) attributes {moe.isa = "avx2"} { ... func.call @g.avx2 ... }
+    func.func @f.x86-64(%a: memref<4xf32>) attributes {moe.isa = "x86-64"} { ... func.call @"g.x86-64" ... }
     ```
   }];
   let options = [ListOption<"levels", "levels", "std::string",
-                            "instruction-set levels, names of the table in IsaLevels.h; none: all of them">];
+                            "instruction-set levels, names of the table in IsaLevels.cpp; none: all of them">];
+  let dependentDialects = ["::mlir::func::FuncDialect"];
+}
+
+def TargetFeatures : Pass<"moe-target-features", "::mlir::ModuleOp"> {
+  let summary = "tell LLVM what the functions of a level may use";
+  let description = [{
+    Functions with the attribute `moe.isa` get LLVM's target-cpu and target-features of that level instead (and the level as
+    a text attribute, for whoever reads the LLVM IR). For a level without an instruction the function is legalised so that no
+    library call is left: fused multiply-add becomes a multiplication and an addition, f16 conversions and rounding become
+    integer arithmetic of the same result.
+
+    ```mlir
+    llvm.func @f.avx2(%a: f32) -> f32 attributes {moe.isa = "avx2"} { %b = llvm.intr.fma(%a, %a, %a) ... }
+    llvm.func @"f.x86-64"(%a: f32) -> f32 attributes {moe.isa = "x86-64"} { %b = llvm.intr.fma(%a, %a, %a) ... }
+    // becomes
+    llvm.func @f.avx2(%a: f32) -> f32 attributes {passthrough = [["moe.isa", "avx2"]], target_cpu = "x86-64-v3"} { ... llvm.intr.fma ... }
+    llvm.func @"f.x86-64"(%a: f32) -> f32 attributes {passthrough = ..., target_cpu = "x86-64"} { ... llvm.fmul ... llvm.fadd ... }
+    ```
+  }];
   let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
 }
 

@@ -14,20 +14,25 @@ class OpPassManager;
 
 namespace moe {
 
+/// Adds the pass that makes one clone of each function for each instruction-set level; it comes before those of
+/// addKernelPasses. `levels` are names of levels, each at most once; empty: all of knownIsaLevels(). Levels that would
+/// give the same code as a lower one are replaced by that; the module's attribute isaLevelsAttr says what is left.
+void addLevelClones(mlir::OpPassManager &pm, llvm::ArrayRef<std::string> levels);
+
 /// Adds the passes of the phase `kernel` for a CPU to `pm`, which must be at a module. Before: functions on memrefs
 /// with moe.grouped_matmul, linalg on memrefs, scf.forall. After: scf.for, vector, arith and memref; every parallel
 /// loop is a function of its own, called through moe_rt_parallel_for; no math function is left that is not an
-/// instruction.
+/// instruction. Functions with a level (isaAttr) get the kernels of that level.
 void addKernelPasses(mlir::OpPassManager &pm);
 
-/// Adds the passes that convert what addKernelPasses leaves to the LLVM dialect, for code that runs on this machine at
-/// once (module @prepare): no entry points, one version of each function.
+/// Adds the passes that convert what addKernelPasses leaves to the LLVM dialect, without entry points. Functions with a
+/// level get its target features; those without (module @prepare) are for the machine they are compiled on.
 void addLLVMConversion(mlir::OpPassManager &pm);
 
 /// Adds the passes of the phase `llvm` for a CPU to `pm`, which must be at a module. Before: what addKernelPasses
-/// leaves. After: LLVM dialect only, `moe_entry_<function>.<level>` for each public function and level. `levels` are
-/// names of knownIsaLevels(), each at most once; empty: all of them.
-void addLLVMPasses(mlir::OpPassManager &pm, llvm::ArrayRef<std::string> levels);
+/// leaves. After: LLVM dialect only, `moe_entry_<function>` for each public function; names of functions with a level
+/// end in `.<level>`.
+void addLLVMPasses(mlir::OpPassManager &pm);
 
 } // namespace moe
 

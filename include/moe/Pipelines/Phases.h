@@ -33,8 +33,8 @@ enum class Phase {
   Pack,       ///< weight layouts; what depends on parameters alone moves to module @prepare
   Tile,       ///< scf.forall over tiles; remaining moe ops lowered to linalg
   Bufferize,  ///< tensors -> memrefs
-  Kernel,     ///< inner loops, threads, math functions
-  LLVM,       ///< LLVM dialect, entry points, instruction-set levels
+  Kernel,     ///< clones per instruction-set level, inner loops, threads, math functions
+  LLVM,       ///< LLVM dialect, entry points
   Binary,     ///< object code; not a pass pipeline
 };
 
@@ -46,7 +46,8 @@ llvm::StringRef phaseName(Phase phase);
 std::optional<Phase> parsePhase(llvm::StringRef name);
 
 struct PipelineOptions {
-  /// Instruction-set levels to generate code for (see moe/Conversion/IsaLevels.h); empty: all.
+  /// Instruction-set levels to generate code for (see moe/Conversion/IsaLevels.h); empty: all, and for module @prepare
+  /// this machine.
   llvm::SmallVector<std::string> isaLevels;
   /// Lower by the reference semantics: no fusion, no packing, no tiles, no threads. Slow; the oracle of the fast path.
   bool reference = false;
@@ -63,8 +64,9 @@ void buildPhase(mlir::OpPassManager &pm, Phase phase, const PipelineOptions &opt
 /// Adds the passes of all phases from Route to `last`.
 void buildPhasesTo(mlir::OpPassManager &pm, Phase last, const PipelineOptions &options = {});
 
-/// Adds the passes that take module @prepare (see phase Pack) from tensors to the LLVM dialect.
-void buildPreparePipeline(mlir::OpPassManager &pm);
+/// Adds the passes that take module @prepare (see phase Pack) from tensors to the LLVM dialect. With levels in `options`
+/// functions are cloned for them as in phase Kernel.
+void buildPreparePipeline(mlir::OpPassManager &pm, const PipelineOptions &options = {});
 
 /// Registers `--moe-phase-<name>`, `--moe-to-<name>` and `--moe-prepare-pipeline`.
 void registerMoePipelines();

@@ -34,6 +34,15 @@ int64_t moe_rt_worker_count(void);
 /// contract of the entry (an expert index out of range, say). `message` is a null-terminated string.
 [[noreturn]] void moe_rt_fail(const char *message);
 
+/// Multiplications of AMX tiles in memory, for code of level amx that runs where there is no AMX: sums[m, n] +=
+/// left[m, k] * right[k / pairs or quads, n, k], in the processor's order and with its rounding. Tiles are full: 16
+/// rows of 64 bytes. bf16 (tdpbf16ps): the even and the odd k are two chains of fused multiply-adds that start at 0;
+/// their sum is added to the old one; denormal numbers count as zero, and become zero. i8: exact; the flags say whether
+/// the bytes of an operand are unsigned.
+void moe_rt_tile_dot_bf16(float *sums, const uint16_t *left, const uint16_t *right);
+void moe_rt_tile_dot_i8(int32_t *sums, const uint8_t *left, const uint8_t *right, int32_t leftUnsigned,
+                        int32_t rightUnsigned);
+
 /// Buffers of generated code (names fixed by MLIR's memref lowering). 64-byte aligned; never null: out of memory ends
 /// the process with a message that says how many bytes were asked for.
 void *_mlir_memref_to_llvm_alloc(size_t size);

@@ -10,11 +10,16 @@
 
 namespace moe::rt {
 
-/// Names of all instruction-set levels that this build of the runtime knows, best first: "avx512" (x86-64-v4), "avx2"
-/// (x86-64-v3), "x86-64".
+/// Names of all instruction-set levels that this build of the runtime knows, best first: "amx" (with bf16 and int8),
+/// "avx512bf16", "avx512" (x86-64-v4 with VNNI), "avx2" (x86-64-v3), "x86-64".
 std::vector<std::string> knownIsaLevels();
 
-/// Whether processor and operating system support `level`; false for a name that is not known.
+/// A level for tests, not among knownIsaLevels() and available on every machine: the code of level amx with its tiles
+/// in memory and a function of the runtime for each multiplication.
+inline constexpr const char *emulatedAmxLevel = "amx-emulated";
+
+/// Whether processor and operating system support `level`; false for a name that is not known. Level amx needs the
+/// system's permission, which is asked for at the first question and holds for all threads of the process.
 bool isaLevelAvailable(std::string_view level);
 
 /// The first of `levels` (best first) that is available; empty if none is.

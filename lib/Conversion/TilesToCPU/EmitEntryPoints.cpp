@@ -4,6 +4,8 @@
 
 #include "moe/Conversion/Passes.h"
 
+#include "moe/Conversion/IsaLevels.h"
+
 #include "mlir/Conversion/LLVMCommon/TypeConverter.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -33,6 +35,8 @@ static void emitEntryPoint(func::FuncOp function, const LLVMTypeConverter &types
   auto pointer = LLVM::LLVMPointerType::get(b.getContext());
   auto entry =
       func::FuncOp::create(b, loc, ("moe_entry_" + function.getName()).str(), b.getFunctionType({pointer}, {}));
+  if (Attribute level = function->getAttr(moe::isaAttr))
+    entry->setAttr(moe::isaAttr, level);
   b.setInsertionPointToStart(entry.addEntryBlock());
   auto loadPointer = [&](size_t number) -> Value {
     Value slot = LLVM::GEPOp::create(b, loc, pointer, pointer, entry.getArgument(0),

@@ -9,15 +9,19 @@
 #include "moe/Conversion/Passes.h"
 
 #include "Epilogue.h"
+#include "KernelRecipe.h"
 #include "MicroKernelBuilder.h"
 #include "QuantizedKernels.h"
 #include "dialect/Moe/IR/MoeOps.h"
+#include "moe/Conversion/IsaLevels.h"
 
+#include "mlir/Dialect/AMX/AMXDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/Dialect/X86Vector/X86VectorDialect.h"
 #include "mlir/IR/SymbolTable.h"
 
 #include "llvm/Support/FormatVariadic.h"
@@ -41,7 +45,7 @@ struct Columns {
 };
 
 /// Lowers one op. All values are created in front of it.
-class Lowering {
+class Lowering : private RowSource {
 public:
   Lowering(OpBuilder &b, GroupedMatmulOp op) : b(b), op(op), loc(op.getLoc()) {}
 
@@ -60,10 +64,11 @@ private:
   void prepareGather();
   Value rowView(Value row);
   void lowerPlain(Value group, Value begin, Value end);
-  void lowerPacked(const KernelBuilder &kernels, Value group, Value begin, Value end);
-  void lowerRows(const KernelBuilder &kernels, KernelShape shape, Value group, Value begin, Value end);
-  void emitPanels(const KernelBuilder &kernels, Value group, Value firstPanel, ArrayRef<Columns> panels, int64_t rows,
-                  Value begin, Value end);
+  void preparePacked();
+  void lowerPacked(Value group, Value begin, Value end);
+  void lowerPlan(size_t plan, const RowBlock &rows);
+  void emitPanels(size_t plan, const RowBlock &rows, Value firstPanel, ArrayRef<Columns> panels);
+  Value row(OpBuilder &, Value row) override { return rowView(row); }
   Columns wholePanel(Value firstColumn) { return {firstColumn, panelWidth}; }
   Value loadColumns(Value memref, Value group, const Columns &columns);
   void storeColumns(Value vector, Value row, const Columns &columns);
@@ -71,8 +76,10 @@ private:
   OpBuilder &b;
   GroupedMatmulOp op;
   Location loc;
-  MemRefType rowType; ///< of rowView
-  Value zeroRow;      ///< with choices: what choice -1 reads
+  MemRefType rowType;                   ///< of rowView
+  Value zeroRow;                        ///< with choices: what choice -1 reads
+  std::unique_ptr<KernelRecipe> recipe; ///< of packed weights
+  SmallVector<Value> sums;              ///< for each plan of the recipe
 };
 } // namespace
 
@@ -231,114 +238,119 @@ void Lowering::lowerPlain(Value group, Value begin, Value end) {
   });
 }
 
-/// Rows begin .. end (a multiple of `rows`) times the panels from `firstPanel`, as many as `panels` has entries.
-void Lowering::emitPanels(const KernelBuilder &kernels, Value group, Value firstPanel, ArrayRef<Columns> panels,
-                          int64_t rows, Value begin, Value end) {
-  SmallVector<Value> panelIndices;
+/// The rows of `rows` times the panels from `firstPanel`, as many as `panels` has entries.
+void Lowering::emitPanels(size_t plan, const RowBlock &rows, Value firstPanel, ArrayRef<Columns> panels) {
   SmallVector<SmallVector<Value>> columnScalars;
-  for (auto [number, columns] : llvm::enumerate(panels)) {
-    panelIndices.push_back(number ? Value(arith::AddIOp::create(b, loc, firstPanel, index(number))) : firstPanel);
+  for (const Columns &columns : panels) {
     SmallVector<Value> &scalars = columnScalars.emplace_back();
     for (Value memref : op.getColumnScalars())
-      scalars.push_back(loadColumns(memref, group, columns));
+      scalars.push_back(loadColumns(memref, rows.group, columns));
   }
-  loop(begin, end, rows, [&](Value firstRow) {
-    SmallVector<Value> rowIndices, views;
-    for (int64_t r = 0; r < rows; ++r) {
-      rowIndices.push_back(r ? Value(arith::AddIOp::create(b, loc, firstRow, index(r))) : firstRow);
-      views.push_back(rowView(rowIndices.back()));
-    }
-    SmallVector<Value> sums = kernels.build(b, views, group, panelIndices);
-    for (auto [r, row] : llvm::enumerate(rowIndices)) {
-      SmallVector<Value> rowScalars;
-      for (Value memref : op.getRowScalars())
-        rowScalars.push_back(memref::LoadOp::create(b, loc, memref, row));
-      for (auto [p, columns] : llvm::enumerate(panels)) {
-        SmallVector<Value> arguments;
-        for (size_t w = 0; w < op.getWeights().size(); ++w)
-          arguments.push_back(sums[(w * panels.size() + p) * rows + r]);
-        llvm::append_range(arguments, rowScalars);
-        llvm::append_range(arguments, columnScalars[p]);
-        storeColumns(cloneVectorEpilogue(b, op.getEpilogue().front(), arguments, panelWidth), row, columns);
-      }
+  recipe->multiply(b, plan, rows, {firstPanel, int64_t(panels.size())}, sums[plan]);
+  auto type = VectorType::get({panelWidth}, recipe->getSumType(b.getContext()));
+  Value zero = index(0);
+  loop(rows.begin, rows.end, 1, [&](Value row) {
+    Value position = arith::SubIOp::create(b, loc, row, rows.begin);
+    SmallVector<Value> rowScalars;
+    for (Value memref : op.getRowScalars())
+      rowScalars.push_back(memref::LoadOp::create(b, loc, memref, row));
+    for (auto [p, columns] : llvm::enumerate(panels)) {
+      SmallVector<Value> arguments;
+      for (size_t w = 0; w < op.getWeights().size(); ++w)
+        arguments.push_back(
+            vector::LoadOp::create(b, loc, type, sums[plan], ValueRange{position, index(w * panels.size() + p), zero}));
+      llvm::append_range(arguments, rowScalars);
+      llvm::append_range(arguments, columnScalars[p]);
+      storeColumns(cloneVectorEpilogue(b, op.getEpilogue().front(), arguments, panelWidth), row, columns);
     }
   });
 }
 
-/// Rows begin .. end (a multiple of the kernel's) times all panels. Panels are the outer loop: a panel of weights stays
-/// in the first-level cache while the rows pass by.
-void Lowering::lowerRows(const KernelBuilder &kernels, KernelShape shape, Value group, Value begin, Value end) {
-  int64_t columns = op.getNumColumns();
-  Value width = index(panelWidth), firstPanel = index(0);
-  auto columnOf = [&](Value panel) -> Value { return arith::MulIOp::create(b, loc, panel, width); };
-  auto emitLoop = [&](Value from, Value to, int64_t perStep) {
-    loop(from, to, perStep, [&](Value panel) {
+/// A block of rows times all panels. Panels are the outer loop: a panel of weights stays in the cache while the rows
+/// pass by.
+void Lowering::lowerPlan(size_t plan, const RowBlock &rows) {
+  recipe->packRows(b, plan, rows);
+  Value width = index(panelWidth), total = b.createOrFold<memref::DimOp>(loc, op.getInit(), 1);
+  Value whole = b.createOrFold<arith::DivUIOp>(loc, total, width);
+  auto columnOf = [&](Value panel) -> Value { return b.createOrFold<arith::MulIOp>(loc, panel, width); };
+  Value from = index(0);
+  for (int64_t step : recipe->getPlans()[plan].panelSteps) {
+    Value to = whole;
+    if (step > 1) {
+      Value left = b.createOrFold<arith::SubIOp>(loc, whole, from);
+      Value rest = b.createOrFold<arith::RemUIOp>(loc, left, index(step));
+      to = b.createOrFold<arith::SubIOp>(loc, whole, rest);
+    }
+    loop(from, to, step, [&](Value panel) {
       SmallVector<Columns> panels;
-      for (int64_t p = 0; p < perStep; ++p)
+      for (int64_t p = 0; p < step; ++p)
         panels.push_back(wholePanel(columnOf(p ? Value(arith::AddIOp::create(b, loc, panel, index(p))) : panel)));
-      emitPanels(kernels, group, panel, panels, shape.rows, begin, end);
+      emitPanels(plan, rows, panel, panels);
     });
-  };
+    from = to;
+  }
 
-  if (ShapedType::isDynamic(columns)) {
-    Value total = memref::DimOp::create(b, loc, op.getInit(), 1);
-    Value whole = arith::DivUIOp::create(b, loc, total, width);
-    emitLoop(firstPanel, whole, 1);
-    Value left = arith::SubIOp::create(b, loc, total, columnOf(whole));
-    Value some = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sgt, left, index(0));
-    auto tail = scf::IfOp::create(b, loc, some, /*withElseRegion=*/false);
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPoint(tail.thenYield());
-    Value mask = vector::CreateMaskOp::create(b, loc, VectorType::get({panelWidth}, b.getI1Type()), left);
-    emitPanels(kernels, group, whole, Columns{columnOf(whole), panelWidth, mask}, shape.rows, begin, end);
+  if (op.getWholePanels())
+    return;
+  if (int64_t columns = op.getNumColumns(); !ShapedType::isDynamic(columns)) {
+    if (columns % panelWidth)
+      emitPanels(plan, rows, whole, Columns{columnOf(whole), columns % panelWidth});
     return;
   }
-
-  int64_t whole = columns / panelWidth, grouped = whole - whole % shape.panels;
-  if (grouped)
-    emitLoop(firstPanel, index(grouped), shape.panels);
-  if (grouped < whole)
-    emitLoop(index(grouped), index(whole), 1);
-  if (int64_t left = columns % panelWidth)
-    emitPanels(kernels, group, index(whole), Columns{index(whole * panelWidth), left}, shape.rows, begin, end);
+  Value left = arith::SubIOp::create(b, loc, total, columnOf(whole));
+  Value some = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sgt, left, index(0));
+  auto tail = scf::IfOp::create(b, loc, some, /*withElseRegion=*/false);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPoint(tail.thenYield());
+  Value mask = vector::CreateMaskOp::create(b, loc, VectorType::get({panelWidth}, b.getI1Type()), left);
+  emitPanels(plan, rows, whole, Columns{columnOf(whole), panelWidth, mask});
 }
 
-void Lowering::lowerPacked(const KernelBuilder &kernels, Value group, Value begin, Value end) {
-  for (KernelShape shape : kernels.ladder()) {
-    Value last = end;
-    if (shape.rows > 1) {
-      Value rows = arith::SubIOp::create(b, loc, end, begin), block = index(shape.rows);
-      Value blocks = arith::DivUIOp::create(b, loc, rows, block);
-      last = arith::AddIOp::create(b, loc, begin, arith::MulIOp::create(b, loc, blocks, block));
-    }
-    Value some = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, begin, last);
-    auto step = scf::IfOp::create(b, loc, some, /*withElseRegion=*/false);
-    {
-      OpBuilder::InsertionGuard guard(b);
-      b.setInsertionPoint(step.thenYield());
-      lowerRows(kernels, shape, group, begin, last);
-    }
-    begin = last;
+void Lowering::preparePacked() {
+  recipe = makeKernelRecipe(op, getIsaLevel(op));
+  recipe->prepare(b);
+  for (const KernelRecipe::Plan &plan : recipe->getPlans()) {
+    int64_t rows = llvm::alignTo(plan.maxRows, 16), most = op.getWeights().size() * plan.panelSteps.front();
+    auto type = MemRefType::get({rows, most, panelWidth}, recipe->getSumType(b.getContext()));
+    sums.push_back(recipe->allocate(b, type));
   }
+}
+
+/// Rows begin .. end in blocks, each by the first plan that has room for it.
+void Lowering::lowerPacked(Value group, Value begin, Value end) {
+  ArrayRef<KernelRecipe::Plan> plans = recipe->getPlans();
+  int64_t most = plans.back().maxRows;
+  loop(begin, end, most, [&](Value first) {
+    Value last = arith::AddIOp::create(b, loc, first, index(most));
+    last = arith::MinSIOp::create(b, loc, last, end);
+    RowBlock rows{group, first, last, *this};
+    Value count = arith::SubIOp::create(b, loc, last, first);
+    OpBuilder::InsertionGuard guard(b);
+    for (auto [number, plan] : llvm::enumerate(plans.drop_back())) {
+      Value fits = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sle, count, index(plan.maxRows));
+      auto choice = scf::IfOp::create(b, loc, fits, /*withElseRegion=*/true);
+      b.setInsertionPoint(choice.thenYield());
+      lowerPlan(number, rows);
+      b.setInsertionPoint(choice.elseYield());
+    }
+    lowerPlan(plans.size() - 1, rows);
+  });
 }
 
 void Lowering::run() {
   prepareGather();
-  std::unique_ptr<KernelBuilder> kernels;
-  if (op.isInteger())
-    kernels = std::make_unique<IntegerKernelBuilder>(b, op);
-  else if (op.getFormat())
-    kernels = std::make_unique<CodeKernelBuilder>(b, op);
-  else if (op.isPacked())
-    kernels = std::make_unique<MicroKernelBuilder>(b, op);
+  if (op.isPacked())
+    preparePacked();
   loop(index(0), index(op.getNumExperts()), 1, [&](Value group) {
     Value begin = loadIndex(op.getOffsets(), group);
     Value end = loadIndex(op.getOffsets(), arith::AddIOp::create(b, loc, group, index(1)));
-    if (kernels)
-      lowerPacked(*kernels, group, begin, end);
+    if (recipe)
+      lowerPacked(group, begin, end);
     else
       lowerPlain(group, begin, end);
   });
+  if (recipe)
+    recipe->finish(b);
   op.erase();
 }
 

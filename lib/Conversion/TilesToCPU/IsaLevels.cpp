@@ -4,19 +4,68 @@
 
 #include "moe/Conversion/IsaLevels.h"
 
+#include "mlir/IR/BuiltinAttributes.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
+
 #include "llvm/ADT/STLExtras.h"
 
 using namespace moe;
 
-// LLVM's x86-64-v4 prefers 256-bit vectors; our kernels are written for 512.
-static constexpr llvm::StringLiteral avx512Features[] = {"-prefer-256-bit"};
+// Just what the runtime asks the processor for: a model of a processor would bring more. LLVM's x86-64-v4 prefers
+// 256-bit vectors; our kernels are written for 512.
+static constexpr llvm::StringLiteral avx512Features[] = {"-prefer-256-bit", "+avx512vnni"};
+static constexpr llvm::StringLiteral bf16Features[] = {"-prefer-256-bit", "+avx512vnni", "+avx512bf16"};
+static constexpr llvm::StringLiteral amxFeatures[] = {"-prefer-256-bit", "+avx512vnni", "+avx512bf16",
+                                                      "+amx-tile",       "+amx-bf16",   "+amx-int8"};
+
+static IsaLevel avx512Level(llvm::StringRef name, llvm::ArrayRef<llvm::StringLiteral> features) {
+  IsaLevel level = {};
+  level.name = name;
+  level.cpu = "x86-64-v4";
+  level.features = features;
+  level.hasFma = level.hasHalf = level.hasRound = level.hasVnni = true;
+  level.accumulators = 28;
+  return level;
+}
+
+static IsaLevel amxLevel() {
+  IsaLevel level = avx512Level("amx", amxFeatures);
+  level.hasBf16Dot = level.hasAmx = true;
+  return level;
+}
+
+static IsaLevel bf16Level() {
+  IsaLevel level = avx512Level("avx512bf16", bf16Features);
+  level.hasBf16Dot = true;
+  return level;
+}
+
+static IsaLevel avx2Level() {
+  IsaLevel level = {};
+  level.name = "avx2";
+  level.cpu = "x86-64-v3";
+  level.hasFma = level.hasHalf = level.hasRound = true;
+  level.accumulators = 6;
+  return level;
+}
+
+static IsaLevel baselineLevel() {
+  IsaLevel level = {};
+  level.name = level.cpu = "x86-64";
+  level.accumulators = 3;
+  return level;
+}
+
+static IsaLevel emulatedAmxLevel() {
+  IsaLevel level = baselineLevel();
+  level.name = "amx-emulated";
+  level.hasAmx = level.emulatesAmx = true;
+  return level;
+}
 
 llvm::ArrayRef<IsaLevel> moe::knownIsaLevels() {
-  static const IsaLevel levels[] = {
-      {"avx512", "x86-64-v4", avx512Features, /*hasFma=*/true, /*hasHalf=*/true, /*hasRound=*/true},
-      {"avx2", "x86-64-v3", {}, /*hasFma=*/true, /*hasHalf=*/true, /*hasRound=*/true},
-      {"x86-64", "x86-64", {}, /*hasFma=*/false, /*hasHalf=*/false, /*hasRound=*/false},
-  };
+  static const IsaLevel levels[] = {amxLevel(), bf16Level(), avx512Level("avx512", avx512Features), avx2Level(),
+                                    baselineLevel()};
   return levels;
 }
 
@@ -24,5 +73,14 @@ const IsaLevel *moe::findIsaLevel(llvm::StringRef name) {
   for (const IsaLevel &level : knownIsaLevels())
     if (level.name == name)
       return &level;
+  static const IsaLevel emulated = emulatedAmxLevel();
+  return name == emulated.name ? &emulated : nullptr;
+}
+
+const IsaLevel *moe::getIsaLevel(mlir::Operation *op) {
+  for (; op; op = op->getParentOp())
+    if (llvm::isa<mlir::FunctionOpInterface>(op))
+      if (auto name = op->getAttrOfType<mlir::StringAttr>(isaAttr))
+        return findIsaLevel(name.getValue());
   return nullptr;
 }

@@ -11,6 +11,7 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/Dialect/X86Vector/X86VectorDialect.h"
 
 using namespace mlir;
 using namespace moe;
@@ -46,27 +47,14 @@ LogicalResult MicroKernelBuilder::check(GroupedMatmulOp op) {
   return success();
 }
 
-MicroKernelBuilder::MicroKernelBuilder(OpBuilder &b, GroupedMatmulOp op)
-    : loc(op.getLoc()), depth(op.getDepth()), pairs(op.getWeightRank() == 5) {
+MicroKernelBuilder::MicroKernelBuilder(OpBuilder &b, GroupedMatmulOp op, bool dot)
+    : loc(op.getLoc()), depth(op.getDepth()), pairs(op.getWeightRank() == 5), dot(dot) {
   for (Value weight : op.getWeights()) {
     Type element = cast<MemRefType>(weight.getType()).getElementType();
     if (pairs)
       weight = memref::CollapseShapeOp::create(b, loc, weight, collapsePairs());
     weights.push_back({weight, element});
   }
-}
-
-ArrayRef<KernelShape> MicroKernelBuilder::ladder() const {
-  // 6 accumulators of 16 floats are 12 AVX2 registers, the most that fit beside the operands; a single row takes
-  // several panels at once, or it would wait for the latency of its one chain.
-  static constexpr KernelShape one[] = {{6, 1}, {4, 1}, {1, 4}};
-  static constexpr KernelShape two[] = {{4, 1}, {1, 2}};
-  static constexpr KernelShape more[] = {{2, 1}, {1, 1}};
-  if (weights.size() == 1)
-    return one;
-  if (weights.size() == 2)
-    return two;
-  return more;
 }
 
 SmallVector<Value> MicroKernelBuilder::loadWeights(OpBuilder &b, const Operand &weight, Value group, Value panel,
@@ -152,21 +140,64 @@ SmallVector<Value> MicroKernelBuilder::multiplyAdd(OpBuilder &b, ValueRange rows
   return sums;
 }
 
-SmallVector<Value> MicroKernelBuilder::build(OpBuilder &b, ValueRange rows, Value group, ValueRange panels) const {
+SmallVector<Value> MicroKernelBuilder::multiplyPairs(OpBuilder &b, ValueRange rows, Value group, ValueRange panels,
+                                                     Value step, ValueRange accumulators) const {
+  auto type = VectorType::get({2 * panelWidth}, b.getBF16Type());
+  auto lanes = VectorType::get({panelWidth}, b.getI32Type());
+  Value zero = arith::ConstantIndexOp::create(b, loc, 0), two = arith::ConstantIndexOp::create(b, loc, 2);
+  Value k = arith::MulIOp::create(b, loc, step, two);
+  SmallVector<Value> x;
+  for (Value row : rows) {
+    Value pair = vector::LoadOp::create(b, loc, VectorType::get({2}, b.getBF16Type()), row, k);
+    pair = vector::BitCastOp::create(b, loc, VectorType::get({1}, b.getI32Type()), pair);
+    Value both = vector::BroadcastOp::create(b, loc, lanes, vector::ExtractOp::create(b, loc, pair, int64_t(0)));
+    x.push_back(vector::BitCastOp::create(b, loc, type, both));
+  }
+  SmallVector<Value> sums(accumulators);
+  auto sum = sums.begin();
+  for (const Operand &weight : weights)
+    for (Value panel : panels) {
+      Value w = vector::LoadOp::create(b, loc, type, weight.memref, ValueRange{group, panel, step, zero});
+      for (Value pair : x) {
+        *sum = x86vector::DotBF16Op::create(b, loc, sum->getType(), *sum, pair, w);
+        ++sum;
+      }
+    }
+  return sums;
+}
+
+/// Fetches each panel's line of a later step: several streams that the processor sees ahead.
+void MicroKernelBuilder::prefetch(OpBuilder &b, Value group, ValueRange panels, Value step) const {
+  constexpr int64_t linesAhead = 16;
+  Value zero = arith::ConstantIndexOp::create(b, loc, 0);
+  Value later = arith::AddIOp::create(b, loc, step, arith::ConstantIndexOp::create(b, loc, linesAhead));
+  for (const Operand &weight : weights)
+    for (Value panel : panels)
+      memref::PrefetchOp::create(b, loc, weight.memref, ValueRange{group, panel, later, zero}, /*isWrite=*/false,
+                                 /*localityHint=*/3, /*isDataCache=*/true);
+}
+
+SmallVector<Value> MicroKernelBuilder::build(OpBuilder &b, ValueRange rows, Value group, ValueRange panels,
+                                             bool prefetches) const {
   auto floats = VectorType::get({panelWidth}, b.getF32Type());
   Value zeros = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(floats, 0.0f));
   SmallVector<Value> sums(weights.size() * panels.size() * rows.size(), zeros);
 
   unsigned perStep = pairs ? 2 : 1;
   Value begin = arith::ConstantIndexOp::create(b, loc, 0), one = arith::ConstantIndexOp::create(b, loc, 1);
-  Value end = arith::ConstantIndexOp::create(b, loc, depth / perStep);
+  // The second half of an odd depth's last pair is zero in the weights. The dot product takes it; x has it too then.
+  Value end = arith::ConstantIndexOp::create(b, loc, dot ? llvm::divideCeil(depth, perStep) : depth / perStep);
   auto loop = scf::ForOp::create(
       b, loc, begin, end, one, sums, [&](OpBuilder &b, Location, Value step, ValueRange accumulators) {
-        scf::YieldOp::create(b, loc, multiplyAdd(b, rows, group, panels, step, perStep, accumulators));
+        if (prefetches)
+          prefetch(b, group, panels, step);
+        scf::YieldOp::create(b, loc,
+                             dot ? multiplyPairs(b, rows, group, panels, step, accumulators)
+                                 : multiplyAdd(b, rows, group, panels, step, perStep, accumulators));
       });
   sums.assign(loop.result_begin(), loop.result_end());
-  // Odd depth: the second half of the last pair is padding. Adding 0 * 0 would be harmless, but x has no such element.
-  if (depth % perStep)
+  // Otherwise adding 0 * 0 would be harmless, but x has no such element.
+  if (!dot && depth % perStep)
     sums = multiplyAdd(b, rows, group, panels, end, 1, sums);
   return sums;
 }

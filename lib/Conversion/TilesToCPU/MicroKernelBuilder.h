@@ -3,8 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // The innermost loop of a matrix product on packed weights: a block of rows times some panels of 16 columns, all sums
-// in registers. What surrounds it (groups, row blocks, gather, epilogue) is GroupedMatmulToLoops.cpp's. An instruction-
-// set level with instructions of its own gets a builder of its own with this interface.
+// in registers. VectorRecipe.cpp chooses rows and panels.
 //
 //===----------------------------------------------------------------------===//
 #ifndef MOE_LIB_CONVERSION_TILESTOCPU_MICROKERNELBUILDER_H
@@ -22,7 +21,8 @@ struct KernelShape {
   int64_t panels;
 };
 
-/// Emits the innermost loops for one layout of weights.
+/// Emits the innermost loops for one layout of weights, with rows read where they lie; makeBuilderRecipe makes a recipe
+/// of it.
 class KernelBuilder {
 public:
   virtual ~KernelBuilder() = default;
@@ -39,18 +39,22 @@ public:
 };
 
 /// Emits loops over k with f32 fused multiply-add: acc = fma(x[r, k], w[n, k], acc), k ascending, one accumulator per
-/// element. So every kernel shape gives the same bits.
-class MicroKernelBuilder : public KernelBuilder {
+/// element; or over pairs of k with dot products of bf16 (vdpbf16ps), pairs ascending. So every kernel shape gives the
+/// same bits.
+class MicroKernelBuilder {
 public:
   /// Whether `op` has packed weights this builder can read; says why not as an error at `op`.
   static mlir::LogicalResult check(GroupedMatmulOp op);
 
-  /// Prepares views of the weights of `op` at the insertion point of `b`.
-  MicroKernelBuilder(mlir::OpBuilder &b, GroupedMatmulOp op);
+  /// Prepares views of the weights of `op` at the insertion point of `b`. With `dot`, weights are pairs of bf16.
+  MicroKernelBuilder(mlir::OpBuilder &b, GroupedMatmulOp op, bool dot = false);
 
-  llvm::ArrayRef<KernelShape> ladder() const override;
+  /// Emits one kernel at the insertion point of `b`. `rows` are views of rank 1 of the rows of x (with `dot`: bf16, of
+  /// even length, contiguous), `group` the index of the group, `panels` the indices of the panels. Returns
+  /// vector<16xf32> accumulators, the one of weight operand w, panel p and row r at (w * panels + p) * rows + r. With
+  /// `prefetches` each panel is fetched ahead.
   llvm::SmallVector<mlir::Value> build(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
-                                       mlir::ValueRange panels) const override;
+                                       mlir::ValueRange panels, bool prefetches = false) const;
 
 private:
   struct Operand {
@@ -68,8 +72,13 @@ private:
 
   mlir::Location loc;
   llvm::SmallVector<Operand> weights;
+  llvm::SmallVector<mlir::Value> multiplyPairs(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
+                                               mlir::ValueRange panels, mlir::Value step,
+                                               mlir::ValueRange accumulators) const;
+  void prefetch(mlir::OpBuilder &b, mlir::Value group, mlir::ValueRange panels, mlir::Value step) const;
+
   int64_t depth;
-  bool pairs;
+  bool pairs, dot;
 };
 
 /// `value` (f32, bf16 or f16; scalar or vector) as f32.

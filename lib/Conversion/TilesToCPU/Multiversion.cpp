@@ -4,10 +4,11 @@
 
 #include "moe/Conversion/Passes.h"
 
-#include "BaselineX86.h"
+#include "KernelRecipe.h"
+#include "dialect/Moe/IR/MoeOps.h"
 #include "moe/Conversion/IsaLevels.h"
 
-#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/AttrTypeSubElements.h"
 #include "mlir/IR/BuiltinOps.h"
 
@@ -21,7 +22,7 @@ namespace moe {
 using namespace mlir;
 using namespace moe;
 
-/// The names in `names` as levels, all levels where there are none.
+/// The names in `names` as levels, best first; all levels where there are none.
 static LogicalResult resolveLevels(ModuleOp module, ArrayRef<std::string> names,
                                    SmallVectorImpl<const IsaLevel *> &levels) {
   for (const std::string &name : names) {
@@ -38,16 +39,23 @@ static LogicalResult resolveLevels(ModuleOp module, ArrayRef<std::string> names,
   if (names.empty())
     for (const IsaLevel &level : knownIsaLevels())
       levels.push_back(&level);
+  // The table is in order; the level for tests comes last.
+  auto rank = [](const IsaLevel *level) {
+    ArrayRef<IsaLevel> table = knownIsaLevels();
+    return level >= table.begin() && level < table.end() ? level - table.begin() : ptrdiff_t(table.size());
+  };
+  llvm::sort(levels, [&](const IsaLevel *a, const IsaLevel *b) { return rank(a) < rank(b); });
   return success();
 }
 
-/// Sets what LLVM may use in `function`.
-static void setTarget(LLVM::LLVMFuncOp function, const IsaLevel &level) {
-  MLIRContext *context = function.getContext();
-  function.setTargetCpu(level.cpu);
-  SmallVector<StringRef> features(level.features.begin(), level.features.end());
-  if (!features.empty())
-    function.setTargetFeaturesAttr(LLVM::TargetFeaturesAttr::get(context, features));
+/// The best level not above `level` that `ops` have a kernel for. What levels above avx512 add is kernels alone:
+/// without one, their code would be that of the level below.
+static const IsaLevel *usefulLevel(const IsaLevel *level, ArrayRef<GroupedMatmulOp> ops) {
+  ArrayRef<IsaLevel> table = knownIsaLevels();
+  while (level >= table.begin() && level < table.end() && (level->hasAmx || level->hasBf16Dot) &&
+         llvm::none_of(ops, [&](GroupedMatmulOp op) { return hasKernelOfItsOwn(op, *level); }))
+    ++level;
+  return level;
 }
 
 namespace {
@@ -59,46 +67,41 @@ struct MultiversionPass : moe::impl::MultiversionBase<MultiversionPass> {
     SmallVector<const IsaLevel *> wanted;
     if (failed(resolveLevels(module, levels, wanted)))
       return signalPassFailure();
+    SmallVector<GroupedMatmulOp> ops;
+    module.walk([&](GroupedMatmulOp op) { ops.push_back(op); });
+    llvm::SetVector<const IsaLevel *> useful;
+    for (const IsaLevel *level : wanted)
+      useful.insert(usefulLevel(level, ops));
 
-    SmallVector<LLVM::LLVMFuncOp> functions;
+    SmallVector<func::FuncOp> functions;
     llvm::StringSet<> names;
-    for (auto function : module.getOps<LLVM::LLVMFuncOp>()) {
+    for (auto function : module.getOps<func::FuncOp>()) {
       if (function.isExternal())
         continue;
       functions.push_back(function);
       names.insert(function.getName());
     }
-    // Data has no level: a function in it could mean any of the clones.
-    for (auto global : module.getOps<LLVM::GlobalOp>()) {
-      WalkResult result = global.walk([&](LLVM::AddressOfOp address) {
-        if (!names.contains(address.getGlobalName()))
-          return WalkResult::advance();
-        return WalkResult(global.emitOpError("expected data without functions before cloning but got '")
-                          << address.getGlobalName() << "'");
-      });
-      if (result.wasInterrupted())
-        return signalPassFailure();
-    }
-
     OpBuilder b(&getContext());
-    for (const IsaLevel *level : wanted) {
+    SmallVector<StringRef> levelNames;
+    for (const IsaLevel *level : useful) {
+      levelNames.push_back(level->name);
       AttrTypeReplacer references;
       references.addReplacement([&](FlatSymbolRefAttr reference) -> std::optional<Attribute> {
         if (!names.contains(reference.getValue()))
           return std::nullopt;
         return FlatSymbolRefAttr::get(b.getStringAttr(reference.getValue() + "." + level->name));
       });
-      for (LLVM::LLVMFuncOp function : functions) {
+      for (func::FuncOp function : functions) {
         b.setInsertionPoint(function);
-        auto clone = cast<LLVM::LLVMFuncOp>(b.clone(*function));
+        auto clone = cast<func::FuncOp>(b.clone(*function));
         clone.setSymName((function.getName() + "." + level->name).str());
         references.recursivelyReplaceElementsIn(clone);
-        setTarget(clone, *level);
-        legalizeForLevel(clone, *level);
+        clone->setAttr(isaAttr, b.getStringAttr(level->name));
       }
     }
-    for (LLVM::LLVMFuncOp function : functions)
+    for (func::FuncOp function : functions)
       function.erase();
+    module->setAttr(isaLevelsAttr, b.getStrArrayAttr(levelNames));
   }
 };
 } // namespace

@@ -31,7 +31,6 @@ using namespace mlir;
 
 static constexpr llvm::StringLiteral parallelFor = "moe_rt_parallel_for";
 /// On a function: the instruction-set level it is compiled for.
-static constexpr llvm::StringLiteral levelAttr = "moe.isa";
 
 namespace {
 /// A parallel loop of either kind.
@@ -205,8 +204,8 @@ FailureOr<func::FuncOp> Outliner::makeBody(ParallelLoop &loop, const moe::Worker
     name = llvm::formatv("{0}.parallel.{1}", parent.getName(), number);
   auto function = func::FuncOp::create(loc, name, bodyType());
   function.setPrivate();
-  if (Attribute level = parent->getAttr(levelAttr))
-    function->setAttr(levelAttr, level);
+  if (Attribute level = parent->getAttr(moe::isaAttr))
+    function->setAttr(moe::isaAttr, level);
   symbols.insert(function, std::next(parent->getIterator()));
 
   OpBuilder b(module.getContext());
@@ -386,7 +385,7 @@ void Outliner::mergeBodies() {
   for (func::ConstantOp use : uses) {
     auto body = symbols.lookup<func::FuncOp>(use.getValue());
     auto same = llvm::find_if(kept, [&](func::FuncOp other) {
-      return other->getAttr(levelAttr) == body->getAttr(levelAttr) &&
+      return other->getAttr(moe::isaAttr) == body->getAttr(moe::isaAttr) &&
              OperationEquivalence::isRegionEquivalentTo(&other.getBody(), &body.getBody(),
                                                         OperationEquivalence::IgnoreLocations);
     });

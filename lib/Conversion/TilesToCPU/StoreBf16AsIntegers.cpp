@@ -50,6 +50,16 @@ struct StoreBf16AsIntegersPass : moe::impl::StoreBf16AsIntegersBase<StoreBf16AsI
       return signalPassFailure();
     replacer.recursivelyReplaceElementsIn(getOperation(), /*replaceAttrs=*/true, /*replaceLocs=*/false,
                                           /*replaceTypes=*/true);
+
+    // Dot products are instructions: they do take bf16.
+    getOperation().walk([&](LLVM::CallIntrinsicOp op) {
+      if (!op.getIntrin().contains("dpbf16ps"))
+        return;
+      OpBuilder b(op);
+      for (OpOperand &operand : op->getOpOperands())
+        if (auto type = dyn_cast<VectorType>(operand.get().getType()); type && type.getElementType() == integer)
+          operand.set(LLVM::BitcastOp::create(b, op.getLoc(), type.clone(b.getBF16Type()), operand.get()));
+    });
   }
 };
 } // namespace

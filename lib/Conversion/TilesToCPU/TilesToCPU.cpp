@@ -10,6 +10,7 @@
 #include "mlir/Dialect/Affine/Transforms/Passes.h"
 #include "mlir/Dialect/Arith/Transforms/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Linalg/Passes.h"
 #include "mlir/Dialect/Math/Transforms/Passes.h"
 #include "mlir/Dialect/MemRef/Transforms/Passes.h"
@@ -30,55 +31,71 @@ static void addNarrowFloatEmulation(OpPassManager &pm) {
   pm.addPass(arith::createArithEmulateUnsupportedFloats(arith));
 }
 
+void moe::addLevelClones(OpPassManager &pm, ArrayRef<std::string> levels) {
+  MultiversionOptions options;
+  options.levels = llvm::to_vector(levels);
+  pm.addPass(createMultiversion(options));
+}
+
+// Passes that need one function only are nested: there are many functions (bodies of parallel loops, times levels), and
+// they are done side by side.
+
 void moe::addKernelPasses(OpPassManager &pm) {
   pm.addPass(createGroupedMatmulToLoops());
   pm.addPass(createAttentionToLoops());
   pm.addPass(createExpandCopies());
   pm.addPass(createRowReductionsToVectors());
-  pm.addNestedPass<func::FuncOp>(createConvertLinalgToLoopsPass());
-  pm.addPass(createCanonicalizerPass());
+  OpPassManager &loops = pm.nest<func::FuncOp>();
+  loops.addPass(createConvertLinalgToLoopsPass());
+  loops.addPass(createCanonicalizerPass());
   pm.addPass(createLowerWorkers());
   pm.addPass(createOutlineParallel());
-  pm.addPass(createCanonicalizerPass());
-  pm.addPass(createCSEPass());
-  pm.addPass(createLoopInvariantCodeMotionPass());
-  addNarrowFloatEmulation(pm);
-  pm.addPass(createExpandMath());
-  pm.addPass(createCanonicalizerPass());
-  pm.addPass(createCSEPass());
+  OpPassManager &bodies = pm.nest<func::FuncOp>();
+  bodies.addPass(createCanonicalizerPass());
+  bodies.addPass(createCSEPass());
+  bodies.addPass(createLoopInvariantCodeMotionPass());
+  addNarrowFloatEmulation(bodies);
+  bodies.addPass(createExpandMath());
+  bodies.addPass(createCanonicalizerPass());
+  bodies.addPass(createCSEPass());
 }
 
 void moe::addLLVMConversion(OpPassManager &pm) {
-  pm.addPass(createExpandReshapes());
-  pm.addPass(memref::createExpandStridedMetadataPass());
-  pm.addPass(affine::createAffineExpandIndexOpsPass());
-  pm.addPass(createLowerAffinePass());
+  OpPassManager &arithmetic = pm.nest<func::FuncOp>();
+  arithmetic.addPass(createExpandReshapes());
+  arithmetic.addPass(memref::createExpandStridedMetadataPass());
+  arithmetic.addPass(affine::createAffineExpandIndexOpsPass());
+  arithmetic.addPass(createLowerAffinePass());
   arith::ArithExpandOpsPassOptions expand;
   expand.includeBf16 = true; // round to nearest even in integers: no library call at any level
-  pm.addPass(arith::createArithExpandOpsPass(expand));
-  pm.addPass(createCanonicalizerPass());
-  pm.addPass(createCSEPass());
-  pm.addPass(createSCFToControlFlowPass());
-  pm.addPass(createConvertVectorToLLVMPass());
-  pm.addPass(createConvertMathToLLVMPass());
+  arithmetic.addPass(arith::createArithExpandOpsPass(expand));
+  arithmetic.addPass(createCanonicalizerPass());
+  arithmetic.addPass(createCSEPass());
+  pm.addPass(createLowerAmx());
+  OpPassManager &vectors = pm.nest<func::FuncOp>();
+  vectors.addPass(createSCFToControlFlowPass());
+  ConvertVectorToLLVMPassOptions vector;
+  vector.x86Vector = true;
+  vectors.addPass(createConvertVectorToLLVMPass(vector));
+  vectors.addPass(createConvertMathToLLVMPass());
   FinalizeMemRefToLLVMConversionPassOptions memref;
   memref.useGenericFunctions = true; // the runtime's allocator
   pm.addPass(createFinalizeMemRefToLLVMConversionPass(memref));
-  pm.addPass(createArithToLLVMConversionPass());
-  pm.addPass(createConvertIndexToLLVMPass());
+  OpPassManager &scalars = pm.nest<func::FuncOp>();
+  scalars.addPass(createArithToLLVMConversionPass());
+  scalars.addPass(createConvertIndexToLLVMPass());
+  scalars.addPass(createUBToLLVMConversionPass());
   pm.addPass(createConvertControlFlowToLLVMPass());
   pm.addPass(createConvertFuncToLLVMPass());
-  pm.addPass(createUBToLLVMConversionPass());
   pm.addPass(createReconcileUnrealizedCastsPass());
   pm.addPass(createStoreBf16AsIntegers());
-  pm.addPass(createCanonicalizerPass());
-  pm.addPass(createCSEPass());
+  pm.addPass(createTargetFeatures());
+  OpPassManager &clean = pm.nest<LLVM::LLVMFuncOp>();
+  clean.addPass(createCanonicalizerPass());
+  clean.addPass(createCSEPass());
 }
 
-void moe::addLLVMPasses(OpPassManager &pm, ArrayRef<std::string> levels) {
+void moe::addLLVMPasses(OpPassManager &pm) {
   pm.addPass(createEmitEntryPoints());
   addLLVMConversion(pm);
-  MultiversionOptions versions;
-  versions.levels = llvm::to_vector(levels);
-  pm.addPass(createMultiversion(versions));
 }

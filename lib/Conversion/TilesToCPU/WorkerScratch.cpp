@@ -4,6 +4,7 @@
 
 #include "WorkerScratch.h"
 
+#include "mlir/Dialect/AMX/AMXDialect.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Transforms/Transforms.h"
@@ -147,8 +148,9 @@ std::optional<llvm::StringRef> Placer::followUses(Value value, Buffer &buffer) {
     }
     // What it ends up in may live longer than the iteration of the loop that the buffer belongs to.
     bool escapes = user->hasTrait<OpTrait::IsTerminator>() || isa<memref::ExtractAlignedPointerAsIndexOp>(user) ||
-                   llvm::any_of(user->getResultTypes(),
-                                [](Type type) { return !isa<IndexType, IntegerType, FloatType, VectorType>(type); });
+                   llvm::any_of(user->getResultTypes(), [](Type type) {
+                     return !isa<IndexType, IntegerType, FloatType, VectorType, amx::TileType>(type);
+                   });
     if (auto store = dyn_cast<memref::StoreOp>(user))
       escapes |= store.getValueToStore() == value;
     if (escapes)

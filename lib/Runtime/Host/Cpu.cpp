@@ -10,6 +10,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace moe::rt {
 namespace {
@@ -29,7 +33,9 @@ constexpr Feature sse3{leaf1C, 0}, ssse3{leaf1C, 9}, fma{leaf1C, 12}, cx16{leaf1
     sse42{leaf1C, 20}, movbe{leaf1C, 22}, popcnt{leaf1C, 23}, osxsave{leaf1C, 27}, avx{leaf1C, 28}, f16c{leaf1C, 29},
     lahf{extendedC, 0}, lzcnt{extendedC, 5}, bmi1{leaf7B, 3}, avx2{leaf7B, 5}, bmi2{leaf7B, 8}, avx512f{leaf7B, 16},
     avx512dq{leaf7B, 17}, avx512cd{leaf7B, 28}, avx512bw{leaf7B, 30}, avx512vl{leaf7B, 31}, savesXmm{xcr0, 1},
-    savesYmm{xcr0, 2}, savesMasks{xcr0, 5}, savesZmmHigh{xcr0, 6}, savesZmm16{xcr0, 7};
+    avx512vnni{leaf7C, 11}, amxBf16{leaf7D, 22}, amxTile{leaf7D, 24}, amxInt8{leaf7D, 25}, avx512bf16{leaf7Sub1A, 5},
+    savesYmm{xcr0, 2}, savesMasks{xcr0, 5}, savesZmmHigh{xcr0, 6}, savesZmm16{xcr0, 7}, savesTileShape{xcr0, 17},
+    savesTiles{xcr0, 18};
 
 /// A level needs its own features and those of the level it builds on (an index of `levels`, or -1).
 struct Level {
@@ -43,10 +49,13 @@ template <typename... Features> constexpr Level makeLevel(const char *name, int 
   return {name, base, {features...}, sizeof...(features)};
 }
 
-// Best first. A new level (avx512bf16, amx ...) is one more row and its name in the compiler's list.
+// Best first. A new level is one more row and its name in the compiler's list.
 constexpr Level levels[] = {
-    makeLevel("avx512", 1, avx512f, avx512bw, avx512cd, avx512dq, avx512vl, savesMasks, savesZmmHigh, savesZmm16),
-    makeLevel("avx2", 2, sse3, ssse3, cx16, sse41, sse42, popcnt, lahf, fma, movbe, osxsave, avx, f16c, lzcnt, bmi1,
+    makeLevel("amx", 1, amxTile, amxBf16, amxInt8, savesTileShape, savesTiles),
+    makeLevel("avx512bf16", 2, avx512bf16),
+    makeLevel("avx512", 3, avx512f, avx512bw, avx512cd, avx512dq, avx512vl, avx512vnni, savesMasks, savesZmmHigh,
+              savesZmm16),
+    makeLevel("avx2", 4, sse3, ssse3, cx16, sse41, sse42, popcnt, lahf, fma, movbe, osxsave, avx, f16c, lzcnt, bmi1,
               avx2, bmi2, savesXmm, savesYmm),
     makeLevel("x86-64", -1),
 };
@@ -76,13 +85,28 @@ std::array<uint32_t, wordCount> readWords() {
   return words;
 }
 
+/// Linux lets a process use the tile registers once it has asked: their state is large, and signal stacks must have
+/// room for it. The permission is the process's, so threads that run already have it too.
+bool mayUseTiles() {
+#if defined(__linux__)
+  constexpr long requestPermission = 0x1023, tileData = 18; // ARCH_REQ_XCOMP_PERM, number of the state component
+  return syscall(SYS_arch_prctl, requestPermission, tileData) == 0;
+#else
+  return false;
+#endif
+}
+
 bool available(int index) {
   static const std::array<uint32_t, wordCount> words = readWords();
+  const Level &level = levels[index];
   for (; index >= 0; index = levels[index].base)
     for (int i = 0; i < levels[index].featureCount; ++i)
       if (!(words[levels[index].features[i].word] >> levels[index].features[i].bit & 1))
         return false;
-  return true;
+  if (level.name != std::string_view("amx"))
+    return true;
+  static const bool permitted = mayUseTiles();
+  return permitted;
 }
 
 #else
@@ -109,6 +133,8 @@ std::vector<std::string> knownIsaLevels() {
 }
 
 bool isaLevelAvailable(std::string_view level) {
+  if (level == emulatedAmxLevel)
+    return true;
   for (int i = 0; i < int(std::size(levels)); ++i)
     if (level == levels[i].name)
       return available(i);

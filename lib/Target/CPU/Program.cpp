@@ -2,6 +2,7 @@
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Internal.h"
+#include "moe/Conversion/IsaLevels.h"
 #include "moe/Target/CPU.h"
 
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -222,9 +223,8 @@ llvm::Error Program::emitObject(llvm::raw_pwrite_stream &stream) {
 /// level is internal, and every level gets its own.
 static void keepLevel(llvm::Module &module, llvm::ArrayRef<std::string> levels, llvm::StringRef level) {
   for (llvm::Function &function : module) {
-    llvm::StringRef name = function.getName();
-    auto isOf = [&](llvm::StringRef other) { return name.ends_with(("." + other).str()); };
-    if (function.isDeclaration() || isOf(level) || llvm::none_of(levels, isOf))
+    llvm::StringRef own = function.getFnAttribute(moe::isaAttr).getValueAsString();
+    if (function.isDeclaration() || own.empty() || own == level)
       continue;
     function.deleteBody(); // also makes it external
     function.setVisibility(llvm::GlobalValue::HiddenVisibility);

@@ -1,26 +1,38 @@
 // RUN: moe-opt %s --moe-grouped-matmul-to-loops --canonicalize --split-input-file | FileCheck %s
 
-// Panels: three row blocks (6, 4, 1), one panel of 16 columns, then the 4 that are left.
+// Panels, fused multiply-add. One row is read in place; more are gathered first, then go through blocks of 6, 2 and 1 for
+// each of the two panels, the second of which has 4 columns.
 
 // CHECK-LABEL: func.func @panels(
 // CHECK-SAME: %[[X:.*]]: memref<?x8xf32>, %[[W:.*]]: memref<3x2x8x16xf32>, %[[O:.*]]: memref<4xi32>, %[[Y:.*]]: memref<?x20xf32>
+// CHECK: %[[ROWS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<240x16xf32>
+// CHECK: %[[SUMS1:.*]] = memref.alloc() {alignment = 64 : i64} : memref<16x4x16xf32>
+// CHECK: %[[SUMS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<240x1x16xf32>
 // CHECK: scf.for %[[E:.*]] = %c0 to %c3
 // CHECK: memref.load %[[O]][%[[E]]]
-// CHECK: arith.divui %{{.*}}, %c6
+// CHECK: scf.for %[[BEGIN:.*]] = %{{.*}} to %{{.*}} step %c240
+// CHECK: %[[COUNT:.*]] = arith.subi
+// CHECK: arith.cmpi sle, %[[COUNT]], %c1
 // CHECK: scf.if
-// CHECK: scf.for %[[R:.*]] = %{{.*}} to %{{.*}} step %c6
-// CHECK: %[[ROW:.*]] = memref.subview %[[X]][%[[R]], 0] [1, 8] [1, 1]
+// CHECK: memref.prefetch %[[W]]
+// CHECK: } else {
+// CHECK: vector.store %{{.*}}, %[[ROWS]][%{{.*}}, %c0] : memref<240x16xf32>, vector<8xf32>
+// CHECK: scf.for %[[R:.*]] = %c0 to %{{.*}} step %c6
+// CHECK: %[[ROW:.*]] = memref.subview %[[ROWS]][%[[R]], 0] [1, 16] [1, 1]
 // CHECK: %[[SUM:.*]]:6 = scf.for %[[K:.*]] = %c0 to %c8 step %c1 iter_args(%[[A0:[^ ]+]] =
 // CHECK: %[[XK:.*]] = memref.load %[[ROW]][%[[K]]]
 // CHECK: %[[XB:.*]] = vector.broadcast %[[XK]] : f32 to vector<16xf32>
 // CHECK: %[[WK:.*]] = vector.load %[[W]][%[[E]], %c0, %[[K]], %c0] : memref<3x2x8x16xf32>, vector<16xf32>
 // CHECK: math.fma %[[XB]], %[[WK]], %[[A0]] : vector<16xf32>
-// CHECK: vector.store %[[SUM]]#0, %[[Y]][%[[R]], %c0]
+// CHECK: vector.store %[[SUM]]#0, %[[SUMS]][%[[R]], %c0, %c0]
+// CHECK: step %c2
+// CHECK: scf.for %[[OUT:.*]] = %[[BEGIN]] to
+// CHECK: vector.load %[[SUMS]][%{{.*}}, %c0, %c0] : memref<240x1x16xf32>, vector<16xf32>
+// CHECK: vector.store %{{.*}}, %[[Y]][%[[OUT]], %c0]
 // CHECK: vector.load %[[W]][%[[E]], %c1,
 // CHECK: %[[FOUR:.*]] = vector.extract_strided_slice %{{.*}} {offsets = [0], sizes = [4], strides = [1]}
 // CHECK: vector.store %[[FOUR]], %[[Y]][%{{.*}}, %c16] : memref<?x20xf32>, vector<4xf32>
-// CHECK: step %c4
-// CHECK: step %c1
+// CHECK: memref.dealloc %[[ROWS]]
 // CHECK-NOT: moe.grouped_matmul
 func.func @panels(%x: memref<?x8xf32>, %w: memref<3x2x8x16xf32>, %o: memref<4xi32>, %y: memref<?x20xf32>) {
   moe.grouped_matmul rows(%x : memref<?x8xf32>) weights(%w : memref<3x2x8x16xf32>) groups(%o : memref<4xi32>)
@@ -37,7 +49,10 @@ func.func @panels(%x: memref<?x8xf32>, %w: memref<3x2x8x16xf32>, %o: memref<4xi3
 
 // CHECK-LABEL: func.func @pairs(
 // CHECK: memref.collapse_shape %{{.*}} {{\[}}[0], [1], [2], [3, 4]] : memref<1x1x3x16x2xbf16> into memref<1x1x3x32xbf16>
-// CHECK: scf.for %{{.*}} = %c0 to %c2 step %c1 iter_args({{.*}}) -> (vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>)
+// CHECK: } else {
+// CHECK: arith.extf %{{.*}} : vector<5xbf16> to vector<5xf32>
+// CHECK: step %c3
+// CHECK: scf.for %{{.*}} = %c0 to %c2 step %c1 iter_args({{.*}}) -> (vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>)
 // CHECK: %[[PAIR:.*]] = vector.load %{{.*}} : memref<1x1x3x32xbf16>, vector<32xbf16>
 // CHECK: %[[BITS:.*]] = vector.bitcast %[[PAIR]] : vector<32xbf16> to vector<16xi32>
 // CHECK: arith.shli %[[BITS]], %{{.*}} : vector<16xi32>
@@ -71,6 +86,7 @@ func.func @pairs(%x: memref<?x5xbf16>, %w: memref<1x1x3x16x2xbf16>, %u: memref<1
 // CHECK: %[[VIEW:.*]] = memref.subview %[[X]][%[[TOKEN]], 0] [1, 8] [1, 1]
 // CHECK: arith.select %[[EXISTS]], %[[VIEW]], %[[ZEROS]]
 // CHECK: scf.yield
+// CHECK: vector.store
 // CHECK: %[[SCALE:.*]] = memref.load
 // CHECK: %[[ALL:.*]] = vector.broadcast %[[SCALE]] : f32 to vector<16xf32>
 // CHECK: arith.mulf %{{.*}}, %[[ALL]] : vector<16xf32>

@@ -1,46 +1,71 @@
-// RUN: moe-opt %s --moe-multiversion=levels=avx512,x86-64 --split-input-file | FileCheck %s
+// RUN: moe-opt %s --moe-multiversion=levels=x86-64,avx512 --split-input-file | FileCheck %s
+// RUN: moe-opt %s --moe-multiversion --split-input-file | FileCheck %s --check-prefix=ALL
+// RUN: moe-opt %s --moe-multiversion=levels=amx --split-input-file | FileCheck %s --check-prefix=AMX
 // RUN: not moe-opt %s --moe-multiversion=levels=avx1024 --split-input-file 2>&1 | FileCheck %s --check-prefix=UNKNOWN
 // RUN: not moe-opt %s --moe-multiversion=levels=avx2,avx2 --split-input-file 2>&1 | FileCheck %s --check-prefix=TWICE
 
-// UNKNOWN: error: expected an instruction-set level of avx512, avx2, x86-64 but got 'avx1024'
+// UNKNOWN: error: expected an instruction-set level of amx, avx512bf16, avx512, avx2, x86-64 but got 'avx1024'
 // TWICE: error: expected each instruction-set level once but got 'avx2' twice
 
-// CHECK: llvm.func @runtime(!llvm.ptr)
-llvm.func @runtime(!llvm.ptr)
+// Best first, whatever the order asked for. Nothing here has a kernel for bf16, so the levels for that would be avx512
+// again.
+// CHECK: module attributes {moe.isa_levels = ["avx512", "x86-64"]}
+// ALL: module attributes {moe.isa_levels = ["avx512", "avx2", "x86-64"]}
+// AMX: module attributes {moe.isa_levels = ["avx512"]}
 
-// CHECK-LABEL: llvm.func internal @f.avx512(
-// CHECK-SAME: target_cpu = "x86-64-v4", target_features = #llvm.target_features<["-prefer-256-bit"]>
-// CHECK: llvm.intr.fma
-// CHECK: llvm.fpext
-// CHECK: llvm.intr.floor
-// CHECK-LABEL: llvm.func internal @"f.x86-64"(
-// CHECK-SAME: target_cpu = "x86-64"
-// CHECK: %[[PRODUCT:.*]] = llvm.fmul %{{.*}}, %{{.*}} : vector<4xf32>
-// CHECK: llvm.fadd %[[PRODUCT]], %{{.*}} : vector<4xf32>
-// CHECK-NOT: llvm.fpext
-// CHECK-NOT: llvm.intr.floor
-llvm.func internal @f(%a: vector<4xf32>, %h: f16) -> f32 {
-  %b = llvm.intr.fma(%a, %a, %a) : (vector<4xf32>, vector<4xf32>, vector<4xf32>) -> vector<4xf32>
-  %zero = llvm.mlir.constant(0 : i64) : i64
-  %e = llvm.extractelement %b[%zero : i64] : vector<4xf32>
-  %x = llvm.fpext %h : f16 to f32
-  %s = llvm.fadd %x, %e : f32
-  %r = llvm.intr.floor(%s) : (f32) -> f32
-  llvm.return %r : f32
+// CHECK: func.func private @runtime(
+func.func private @runtime((memref<4xf32>) -> ())
+
+// CHECK-LABEL: func.func private @f.avx512(
+// CHECK-SAME: attributes {moe.isa = "avx512"}
+// CHECK-LABEL: func.func private @"f.x86-64"(
+// CHECK-SAME: attributes {moe.isa = "x86-64"}
+func.func private @f(%a: memref<4xf32>) {
+  return
 }
 
 // References stay within a level; declarations are shared.
-// CHECK-LABEL: llvm.func @g.avx512(
-// CHECK: llvm.call @f.avx512
-// CHECK: llvm.mlir.addressof @f.avx512
-// CHECK: llvm.call @runtime
-// CHECK-LABEL: llvm.func @"g.x86-64"(
-// CHECK: llvm.call @"f.x86-64"
-// CHECK: llvm.mlir.addressof @"f.x86-64"
-// CHECK: llvm.call @runtime
-llvm.func @g(%a: vector<4xf32>, %h: f16) {
-  %b = llvm.call @f(%a, %h) : (vector<4xf32>, f16) -> f32
-  %p = llvm.mlir.addressof @f : !llvm.ptr
-  llvm.call @runtime(%p) : (!llvm.ptr) -> ()
-  llvm.return
+// CHECK-LABEL: func.func @g.avx512(
+// CHECK: call @f.avx512
+// CHECK: constant @f.avx512
+// CHECK: call @runtime
+// CHECK-LABEL: func.func @"g.x86-64"(
+// CHECK: call @"f.x86-64"
+// CHECK: constant @"f.x86-64"
+// CHECK: call @runtime
+// CHECK-NOT: func.func
+func.func @g(%a: memref<4xf32> {moe.name = "a"}) {
+  call @f(%a) : (memref<4xf32>) -> ()
+  %p = constant @f : (memref<4xf32>) -> ()
+  call @runtime(%p) : ((memref<4xf32>) -> ()) -> ()
+  return
+}
+
+// -----
+
+// A product of bf16 with weights in pairs.
+// CHECK: module attributes {moe.isa_levels = ["avx512", "x86-64"]}
+// ALL: module attributes {moe.isa_levels = ["amx", "avx512bf16", "avx512", "avx2", "x86-64"]}
+// AMX: module attributes {moe.isa_levels = ["amx"]}
+func.func @product(%x: memref<?x8xbf16>, %w: memref<2x1x4x16x2xbf16>, %groups: memref<3xi32>, %y: memref<?x16xf32>) {
+  moe.grouped_matmul rows(%x : memref<?x8xbf16>) weights(%w : memref<2x1x4x16x2xbf16>) groups(%groups : memref<3xi32>)
+      outs(%y : memref<?x16xf32>) {
+  ^bb0(%a: f32):
+    moe.yield %a : f32
+  }
+  return
+}
+
+// -----
+
+// Rows of f32 are multiplied in f32.
+// ALL: module attributes {moe.isa_levels = ["avx512", "avx2", "x86-64"]}
+// AMX: module attributes {moe.isa_levels = ["avx512"]}
+func.func @product(%x: memref<?x8xf32>, %w: memref<2x1x4x16x2xbf16>, %groups: memref<3xi32>, %y: memref<?x16xf32>) {
+  moe.grouped_matmul rows(%x : memref<?x8xf32>) weights(%w : memref<2x1x4x16x2xbf16>) groups(%groups : memref<3xi32>)
+      outs(%y : memref<?x16xf32>) {
+  ^bb0(%a: f32):
+    moe.yield %a : f32
+  }
+  return
 }

@@ -16,6 +16,19 @@ llvm.func @f(%p: !llvm.ptr, %x: bf16) {
 
 // -----
 
+// The one instruction that takes bf16.
+// CHECK-LABEL: llvm.func @dot(
+// CHECK-SAME: %[[A:.*]]: vector<16xf32>, %[[X:.*]]: vector<32xi16>)
+// CHECK: %[[BF16:.*]] = llvm.bitcast %[[X]] : vector<32xi16> to vector<32xbf16>
+// CHECK: llvm.call_intrinsic "llvm.x86.avx512bf16.dpbf16ps.512"(%[[A]], %[[BF16]], %{{.*}})
+llvm.func @dot(%a: vector<16xf32>, %x: vector<32xbf16>) -> vector<16xf32> {
+  %r = llvm.call_intrinsic "llvm.x86.avx512bf16.dpbf16ps.512"(%a, %x, %x)
+      : (vector<16xf32>, vector<32xbf16>, vector<32xbf16>) -> vector<16xf32>
+  llvm.return %r : vector<16xf32>
+}
+
+// -----
+
 llvm.func @arithmetic(%x: bf16) -> f32 {
   // expected-error @below {{expected no arithmetic on bf16 after its expansion}}
   %y = llvm.fpext %x : bf16 to f32

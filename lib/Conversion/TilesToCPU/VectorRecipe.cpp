@@ -1,0 +1,190 @@
+//===- VectorRecipe.cpp - products with sums in vector registers ----------===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Outer products: an element of x, broadcast, times the 16 columns of a panel. The inner loops (MicroKernelBuilder)
+// hold some rows times some panels of sums in registers. A few rows are read where they lie, with as many panels at
+// once as there are registers for, because then the time goes to reading weights; more rows are gathered first, as f32
+// (or bf16 for the dot product), at a stride that spreads them over the sets of the first-level cache.
+//
+//===----------------------------------------------------------------------===//
+
+#include "KernelRecipe.h"
+#include "MicroKernelBuilder.h"
+
+#include "dialect/Moe/IR/MoeOps.h"
+#include "moe/Conversion/IsaLevels.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace moe;
+
+static constexpr int64_t panelWidth = GroupedMatmulOp::panelWidth;
+/// Gathered rows should stay in the second-level cache while panels pass by.
+static constexpr int64_t maxBlockBytes = 768 << 10, maxBlockRows = 240;
+
+namespace {
+class VectorRecipe : public KernelRecipe {
+public:
+  VectorRecipe(GroupedMatmulOp op, int accumulators, bool dot);
+
+  void prepare(OpBuilder &b) override;
+  void packRows(OpBuilder &b, size_t plan, const RowBlock &rows) override;
+  void multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels, Value sums) override;
+
+private:
+  bool readsInPlace(size_t plan) const { return plan + 1 < getPlans().size(); }
+  /// Type of gathered elements.
+  Type packedType(OpBuilder &b) const { return dot ? Type(b.getBF16Type()) : b.getF32Type(); }
+  void packRow(OpBuilder &b, Value row, Value position);
+  /// View of a gathered row, at `position` in the block.
+  Value packedRow(OpBuilder &b, Value position);
+
+  GroupedMatmulOp op;
+  int64_t depth;
+  bool dot;
+  /// Rows of the inner loops of a plan, descending to 1: with its first step over panels, and with one panel.
+  struct Ladders {
+    SmallVector<int64_t, 4> first, single;
+  };
+  SmallVector<Ladders, 2> ladders;
+  std::unique_ptr<MicroKernelBuilder> kernels;
+  Value packed; ///< [rows, stride]
+};
+} // namespace
+
+/// Elements from a gathered row to the next: an odd number of cache lines.
+static int64_t rowStride(int64_t depth, int64_t elementBytes) {
+  int64_t perLine = 64 / elementBytes, lines = llvm::divideCeil(depth, perLine);
+  return (lines | 1) * perLine;
+}
+
+VectorRecipe::VectorRecipe(GroupedMatmulOp op, int accumulators, bool dot)
+    : KernelRecipe(op.getLoc()), op(op), depth(op.getDepth()), dot(dot) {
+  int64_t weights = op.getWeights().size();
+  auto x = cast<MemRefType>(op.getX().getType());
+  bool large = accumulators >= 24;
+  auto steps = [](int64_t panels) {
+    SmallVector<int64_t, 3> list;
+    if (panels > 1)
+      list.push_back(panels);
+    list.push_back(1);
+    return list;
+  };
+  // A dot product reads pairs of x.
+  if (!dot || (x.isLastDimUnitStride() && depth % 2 == 0)) {
+    int64_t rows = large ? 4 : 1;
+    int64_t panels = std::min<int64_t>(4, accumulators / rows) / weights;
+    plans.push_back({rows, steps(panels)});
+    ladders.push_back({large ? SmallVector<int64_t, 4>{4, 2, 1} : SmallVector<int64_t, 4>{1}, {1}});
+  }
+  int64_t panels = large && weights == 1 ? 2 : 1;
+  int64_t most = std::max<int64_t>((large ? 24 : accumulators) / (weights * panels), 1);
+  // Few kinds of inner loops: single panels are what a layer's width leaves over, if anything.
+  SmallVector<int64_t, 4> ladder{most};
+  if (most > 6)
+    ladder.push_back(4);
+  else if (most > 2)
+    ladder.push_back(2);
+  if (most > 1)
+    ladder.push_back(1);
+  int64_t rowBytes = (dot ? 2 : 4) * rowStride(depth, dot ? 2 : 4);
+  int64_t block = std::clamp<int64_t>(maxBlockBytes / rowBytes, 2 * most, maxBlockRows) / most * most;
+  plans.push_back({block, steps(panels)});
+  ladders.push_back({ladder, panels > 1 ? SmallVector<int64_t, 4>{4, 1} : ladder});
+}
+
+void VectorRecipe::prepare(OpBuilder &b) {
+  kernels = std::make_unique<MicroKernelBuilder>(b, op, dot);
+  packed = allocate(b, MemRefType::get({getPlans().back().maxRows, rowStride(depth, dot ? 2 : 4)}, packedType(b)));
+}
+
+/// Copies `row` as the gathered row `position`.
+void VectorRecipe::packRow(OpBuilder &b, Value row, Value position) {
+  auto type = cast<MemRefType>(row.getType());
+  auto convert = [&](OpBuilder &b, Value value) { return dot ? value : extendToF32(b, loc, value); };
+  auto copy = [&](OpBuilder &b, Value k, int64_t count) {
+    Value vector = vector::LoadOp::create(b, loc, VectorType::get({count}, type.getElementType()), row, k);
+    vector::StoreOp::create(b, loc, convert(b, vector), packed, ValueRange{position, k});
+  };
+  Value zero = index(b, 0);
+  if (!type.isLastDimUnitStride()) {
+    loop(b, zero, index(b, depth), 1, [&](OpBuilder &b, Value k) {
+      memref::StoreOp::create(b, loc, convert(b, memref::LoadOp::create(b, loc, row, k)), packed,
+                              ValueRange{position, k});
+    });
+  } else {
+    int64_t width = dot ? 2 * panelWidth : panelWidth, rest = depth % width;
+    loop(b, zero, index(b, depth - rest), width, [&](OpBuilder &b, Value k) { copy(b, k, width); });
+    if (rest)
+      copy(b, index(b, depth - rest), rest);
+  }
+  if (dot && depth % 2) {
+    Value none = arith::ConstantOp::create(b, loc, b.getZeroAttr(b.getBF16Type()));
+    memref::StoreOp::create(b, loc, none, packed, ValueRange{position, index(b, depth)});
+  }
+}
+
+void VectorRecipe::packRows(OpBuilder &b, size_t plan, const RowBlock &rows) {
+  if (readsInPlace(plan))
+    return;
+  loop(b, rows.begin, rows.end, 1,
+       [&](OpBuilder &b, Value row) { packRow(b, rows.source.row(b, row), subtract(b, row, rows.begin)); });
+}
+
+Value VectorRecipe::packedRow(OpBuilder &b, Value position) {
+  auto layout = StridedLayoutAttr::get(b.getContext(), ShapedType::kDynamic, {1});
+  auto type = MemRefType::get({cast<MemRefType>(packed.getType()).getDimSize(1)}, packedType(b), layout);
+  SmallVector<OpFoldResult> offsets{position, b.getIndexAttr(0)},
+      sizes{b.getIndexAttr(1), b.getIndexAttr(type.getDimSize(0))};
+  SmallVector<OpFoldResult> strides(2, b.getIndexAttr(1));
+  return memref::SubViewOp::create(b, loc, type, packed, offsets, sizes, strides);
+}
+
+void VectorRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels, Value sums) {
+  SmallVector<Value> panelIndices;
+  for (int64_t p = 0; p < panels.count; ++p)
+    panelIndices.push_back(add(b, panels.first, p));
+  Value zero = index(b, 0), first = zero, count = subtract(b, rows.end, rows.begin);
+  const Ladders &ladder = ladders[plan];
+  for (int64_t together : panels.count == getPlans()[plan].panelSteps.front() ? ladder.first : ladder.single) {
+    Value last = count;
+    if (together > 1) {
+      Value whole = multiplyBy(b, divide(b, subtract(b, count, first), together), together);
+      last = add(b, first, whole);
+    }
+    loop(b, first, last, together, [&](OpBuilder &b, Value position) {
+      SmallVector<Value> positions, views;
+      for (int64_t r = 0; r < together; ++r) {
+        positions.push_back(add(b, position, r));
+        views.push_back(readsInPlace(plan) ? rows.source.row(b, add(b, rows.begin, positions.back()))
+                                           : packedRow(b, positions.back()));
+      }
+      SmallVector<Value> results =
+          kernels->build(b, views, rows.group, panelIndices, /*prefetches=*/readsInPlace(plan));
+      for (auto [number, result] : llvm::enumerate(results))
+        vector::StoreOp::create(b, loc, result, sums,
+                                ValueRange{positions[number % together], index(b, number / together), zero});
+    });
+    first = last;
+  }
+}
+
+std::unique_ptr<KernelRecipe> moe::makeBf16DotRecipe(GroupedMatmulOp op, const IsaLevel *level) {
+  if (!level || !level->hasBf16Dot || op.getWeightRank() != 5)
+    return nullptr;
+  auto isBf16 = [](Value value) { return cast<ShapedType>(value.getType()).getElementType().isBF16(); };
+  if (!isBf16(op.getX()) || !llvm::all_of(op.getWeights(), isBf16))
+    return nullptr;
+  return std::make_unique<VectorRecipe>(op, level->accumulators, /*dot=*/true);
+}
+
+std::unique_ptr<KernelRecipe> moe::makeFmaRecipe(GroupedMatmulOp op, const IsaLevel *level) {
+  // What every machine with fused multiply-add has registers for.
+  constexpr int anyMachine = 6;
+  return std::make_unique<VectorRecipe>(op, level ? level->accumulators : anyMachine, /*dot=*/false);
+}

@@ -1,0 +1,84 @@
+// RUN: moe-opt %s --moe-multiversion=levels=amx,avx512bf16,avx512,avx2 --moe-grouped-matmul-to-loops --canonicalize \
+// RUN:   --split-input-file | FileCheck %s
+
+// One product at four levels. Tiles: up to 16 rows make one tile, of which one row fills all (a distance of 0 from row to
+// row); more go by pairs of tiles. 64 k are two steps.
+
+// CHECK-LABEL: func.func @product.amx(
+// CHECK: %[[W:.*]] = memref.collapse_shape {{.*}} into memref<2x8x32x32xbf16>
+// CHECK: %[[ROWS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<16384xbf16>
+// CHECK: %[[SUMS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<256x2x16xf32>
+// CHECK: step %c256
+// CHECK: arith.cmpi sle, %{{.*}}, %c16 :
+// CHECK: vector.store %{{.*}}, %[[ROWS]]
+// CHECK: scf.for %{{.*}} = %c0 to %c8 step %c4
+// CHECK: %[[ALONE:.*]] = arith.cmpi eq, %{{.*}}, %c1 :
+// CHECK: %[[STRIDE:.*]] = arith.select %[[ALONE]], %c0, %c32
+// CHECK: scf.for {{.*}} -> (!amx.tile<16x16xf32>, !amx.tile<16x16xf32>, !amx.tile<16x16xf32>, !amx.tile<16x16xf32>)
+// CHECK: amx.tile_load %[[W]]
+// CHECK: amx.tile_load %[[ROWS]][%{{.*}}], %[[STRIDE]]
+// CHECK: amx.tile_mulf
+// CHECK-COUNT-16: memref.prefetch %[[W]][{{.*}}], read, locality<3>, data
+// CHECK: vector.store %{{.*}}, %[[ROWS]]
+// CHECK: scf.for %{{.*}} = %c0 to %c8 step %c2
+// CHECK: scf.for %[[TILE:.*]] = %c0 to %{{.*}} step %c2
+// CHECK: scf.for %[[K:.*]] = %c0 to %c2 step %c1 iter_args({{.*}}) -> (!amx.tile<16x16xf32>, !amx.tile<16x16xf32>, !amx.tile<16x16xf32>, !amx.tile<16x16xf32>)
+// CHECK: %[[W0:.*]] = amx.tile_load %[[W]]
+// CHECK: %[[R0:.*]] = amx.tile_load %[[ROWS]][%{{.*}}], %c32
+// CHECK: amx.tile_mulf %[[R0]], %[[W0]],
+// CHECK-COUNT-2: memref.prefetch %[[W]][{{.*}}], read, locality<2>, data
+// CHECK: %[[W1:.*]] = amx.tile_load %[[W]]
+// CHECK: amx.tile_mulf %[[R0]], %[[W1]],
+// CHECK: %[[R1:.*]] = amx.tile_load %[[ROWS]]
+// CHECK: amx.tile_mulf %[[R1]], %[[W0]],
+// CHECK: amx.tile_mulf %[[R1]], %[[W1]],
+// CHECK-COUNT-4: amx.tile_store %[[SUMS]]
+// CHECK: vector.load %[[SUMS]]
+
+// CHECK-LABEL: func.func @product.avx512bf16(
+// CHECK: memref.alloc() {alignment = 64 : i64} : memref<240x96xbf16>
+// CHECK: arith.cmpi sle, %{{.*}}, %c4 :
+// CHECK: scf.for {{.*}} -> (vector<16xf32>, vector<16xf32>
+// CHECK: x86vector.avx512.dot
+// CHECK: step %c12
+
+// CHECK-LABEL: func.func @product.avx512(
+// CHECK: memref.alloc() {alignment = 64 : i64} : memref<240x80xf32>
+// CHECK: arith.cmpi sle, %{{.*}}, %c4 :
+// CHECK: math.fma
+// CHECK: step %c12
+
+// CHECK-LABEL: func.func @product.avx2(
+// CHECK: arith.cmpi sle, %{{.*}}, %c1 :
+// CHECK: step %c6
+func.func @product(%x: memref<?x64xbf16>, %w: memref<2x8x32x16x2xbf16>, %groups: memref<3xi32>, %y: memref<?x128xf32>) {
+  moe.grouped_matmul rows(%x : memref<?x64xbf16>) weights(%w : memref<2x8x32x16x2xbf16>) groups(%groups : memref<3xi32>)
+      outs(%y : memref<?x128xf32>) {
+  ^bb0(%a: f32):
+    moe.yield %a : f32
+  }
+  return
+}
+
+// -----
+
+// 40 k: a tile of 32, then one of 8 that is filled up with zeros on both sides. Two weights share the tiles of rows.
+
+// CHECK-LABEL: func.func @two.amx(
+// CHECK: memref.alloc() {alignment = 64 : i64} : memref<16384xbf16>
+// CHECK: %[[TAILS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<4x16x32xbf16>
+// CHECK: arith.cmpi sle, %{{.*}}, %c16 :
+// CHECK: vector.insert_strided_slice %{{.*}} : vector<8xbf16> into vector<32xbf16>
+// CHECK: vector.store %{{.*}}, %[[TAILS]][%c0, %c3, %c0]
+// CHECK: vector.store %[[ZEROS:cst.*]], %[[TAILS]][%c0, %c4, %c0]
+// CHECK: amx.tile_load %[[TAILS]][%c0, %c0, %c0]
+func.func @two(%x: memref<?x40xbf16>, %w: memref<1x2x20x16x2xbf16>, %u: memref<1x2x20x16x2xbf16>, %groups: memref<2xi32>,
+               %y: memref<?x32xf32>) {
+  moe.grouped_matmul rows(%x : memref<?x40xbf16>) weights(%w, %u : memref<1x2x20x16x2xbf16>, memref<1x2x20x16x2xbf16>)
+      groups(%groups : memref<2xi32>) outs(%y : memref<?x32xf32>) {
+  ^bb0(%a: f32, %b: f32):
+    %p = arith.mulf %a, %b : f32
+    moe.yield %p : f32
+  }
+  return
+}
