@@ -298,7 +298,7 @@ std::vector<StageInfo> Collector::visit(func::FuncOp function) {
         .Case([&](AttentionOp attention) { addAttention(attention); })
         .Case([&](ExpertsOp experts) { addExperts(experts); })
         .Case([&](TopKOp select) {
-          double experts = knownSize(select.getKeys().getType());
+          double experts = knownSize(select.getSelectionKeys().getType());
           addRows("routing", experts * 4, experts * 2, true);
         })
         .Case([&](PlanOp plan) {

@@ -344,6 +344,10 @@ LogicalResult ExpertsOp::reifyResultShapes(OpBuilder &b, ReifiedRankedShapedType
 //===----------------------------------------------------------------------===//
 
 int64_t GroupedMatmulOp::getNumExperts() { return shaped(getOffsets()).getDimSize(0) - 1; }
+int64_t GroupedMatmulOp::getColumnDivisor() {
+  int64_t columns = getNumColumns();
+  return ShapedType::isDynamic(columns) ? getColumnMultiple().value_or(1) : columns;
+}
 Value GroupedMatmulOp::getGroupOffsets() { return getOffsets(); }
 OperandRange GroupedMatmulOp::getExpertParameters() { return getWeights(); }
 
@@ -443,8 +447,12 @@ LogicalResult GroupedMatmulOp::verify() {
 
   if (failed(verifyWeights(*this)))
     return failure();
-  if (getWholePanels() && !init.isDynamicDim(1) && init.getDimSize(1) % panelWidth != 0)
-    return emitOpError("expected a multiple of ") << panelWidth << " columns with 'whole_panels' but got " << init;
+  if (std::optional<uint64_t> multiple = getColumnMultiple()) {
+    if (static_cast<int64_t>(*multiple) < 1)
+      return emitOpError("expected 'column_multiple' of at least 1 but got ") << static_cast<int64_t>(*multiple);
+    if (!init.isDynamicDim(1) && init.getDimSize(1) % *multiple != 0)
+      return emitOpError("expected a multiple of ") << *multiple << " columns but got " << init;
+  }
   if (getChoices()) {
     ShapedType choices = shaped(getChoices());
     if (failed(expectRank(*this, "choices", choices, 1)) ||

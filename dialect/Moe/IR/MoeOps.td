@@ -283,12 +283,12 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
       ones, ascending from the lowest bits.
 
     N need not be a multiple of 16: the last panel is padded with zeros. Same for K and pairs or quads. Where N is dynamic (a
-    tile of columns), `whole_panels` says that it is a multiple of 16.
+    tile of columns), `column_multiple` is a number that divides it; without, it may be anything.
     The epilogue is a region on scalars: the accumulators, one value per row scalar and column scalar, in their element
     types; it yields out's element type. Each rounding to a storage type is in it, where a pass can see it.
 
-    Made by: route. Quantised weights: fuse. Packed weights: pack. Cut into tiles of one group by: tile. Lowered in: kernel (to vector loops on memrefs),
-    or by `--moe-to-linalg`.
+    Made by: route. Quantised weights: fuse. Packed weights: pack. Cut into tiles of one group by: tile. Lowered in: kernel
+    (to vector loops on memrefs), or by `--moe-to-linalg`.
 
     ```mlir
     %h = moe.grouped_matmul rows(%x : tensor<?x64xbf16>) weights(%gate, %up : tensor<8x32x64xbf16>, tensor<8x32x64xbf16>)
@@ -303,16 +303,16 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
   }];
   let arguments = (ins Moe_Buffer:$x, Variadic<Moe_Buffer>:$weights, Moe_Buffer:$offsets, Optional<Moe_Buffer>:$choices,
                        Variadic<Moe_Buffer>:$rowScalars, Variadic<Moe_Buffer>:$columnScalars, Moe_Buffer:$init,
-                       DefaultValuedAttr<I64Attr, "1">:$fanout, UnitAttr:$whole_panels, Variadic<Moe_Buffer>:$scales,
+                       DefaultValuedAttr<I64Attr, "1">:$fanout, OptionalAttr<I64Attr>:$column_multiple, Variadic<Moe_Buffer>:$scales,
                        OptionalAttr<Moe_WeightFormat>:$format);
   let results = (outs Optional<AnyRankedTensor>:$result);
   let regions = (region SizedRegion<1>:$epilogue);
   let builders = [OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$x, "::mlir::ValueRange":$weights,
                                  "::mlir::Value":$offsets, "::mlir::Value":$choices, "::mlir::ValueRange":$rowScalars,
                                  "::mlir::ValueRange":$columnScalars, "::mlir::Value":$init, "uint64_t":$fanout,
-                                 CArg<"bool", "false">:$wholePanels), [{
-    build($_builder, $_state, result, x, weights, offsets, choices, rowScalars, columnScalars, init, fanout, wholePanels,
-          /*scales=*/::mlir::ValueRange(), /*format=*/nullptr);
+                                 CArg<"::mlir::IntegerAttr", "{}">:$columnMultiple), [{
+    build($_builder, $_state, result, x, weights, offsets, choices, rowScalars, columnScalars, init, fanout,
+          columnMultiple, /*scales=*/::mlir::ValueRange(), /*format=*/nullptr);
   }]>];
   let assemblyFormat = [{
     `rows` `(` $x `:` type($x) `)` `weights` `(` $weights `:` type($weights) `)`
@@ -335,8 +335,8 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
     bool isInteger() { return ::llvm::cast<::mlir::ShapedType>(getX().getType()).getElementType().isInteger(8); }
     /// Element type of the sums: f32 or i32.
     ::mlir::Type getAccumulatorType();
-    /// Whether no panel of columns is partial.
-    bool hasWholePanels() { return getWholePanels() || getNumColumns() % panelWidth == 0; }
+    /// A number that divides the number of columns: that number itself where it is static.
+    int64_t getColumnDivisor();
     /// Columns of the output (dynamic in a tile) and length of a sum.
     int64_t getNumColumns() { return ::llvm::cast<::mlir::ShapedType>(getInit().getType()).getDimSize(1); }
     int64_t getDepth() { return ::llvm::cast<::mlir::ShapedType>(getX().getType()).getDimSize(1); }

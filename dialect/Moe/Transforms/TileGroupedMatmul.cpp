@@ -9,6 +9,8 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 
+#include <numeric>
+
 using namespace mlir;
 using namespace moe;
 
@@ -104,7 +106,9 @@ GroupedMatmulOp Tiler::emit(const Tile &tile, Value outs) {
   auto tiled = cast<GroupedMatmulOp>(b.clone(*op, mapping));
   tiled.getInitMutable().assign(outs);
   Value(tiled.getResult()).setType(outs.getType());
-  tiled.setWholePanels(op.hasWholePanels());
+  // All ranges are whole units but the last.
+  if (isa<Value>(tile.columns))
+    tiled.setColumnMultiple(std::gcd(op.getNumColumns(), columnsPerUnit));
   return tiled;
 }
 

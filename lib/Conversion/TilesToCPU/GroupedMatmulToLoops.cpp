@@ -288,10 +288,10 @@ void Lowering::lowerPlan(size_t plan, const RowBlock &rows) {
       emitPanels(plan, rows, panel, panels);
     });
     from = to;
+    if (op.getColumnDivisor() % (step * panelWidth) == 0)
+      return; // nothing is ever left over
   }
 
-  if (op.getWholePanels())
-    return;
   if (int64_t columns = op.getNumColumns(); !ShapedType::isDynamic(columns)) {
     if (columns % panelWidth)
       emitPanels(plan, rows, whole, Columns{columnOf(whole), columns % panelWidth});

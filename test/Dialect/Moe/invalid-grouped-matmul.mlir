@@ -468,9 +468,21 @@ func.func @no_weights(%x: tensor<?x6xf32>, %g: tensor<4xi32>, %init: tensor<?x20
 // -----
 
 func.func @partial_panel(%x: tensor<?x8xf32>, %o: tensor<3xi32>, %w: tensor<2x3x8x16xf32>, %out: tensor<?x40xf32>) {
-  // expected-error @+1 {{expected a multiple of 16 columns with 'whole_panels' but got 'tensor<?x40xf32>'}}
+  // expected-error @+1 {{expected a multiple of 16 columns but got 'tensor<?x40xf32>'}}
   %y = moe.grouped_matmul rows(%x : tensor<?x8xf32>) weights(%w : tensor<2x3x8x16xf32>) groups(%o : tensor<3xi32>)
-      outs(%out : tensor<?x40xf32>) attributes {whole_panels} {
+      outs(%out : tensor<?x40xf32>) attributes {column_multiple = 16} {
+  ^bb0(%acc: f32):
+    moe.yield %acc : f32
+  } -> tensor<?x40xf32>
+  return
+}
+
+// -----
+
+func.func @no_multiple(%x: tensor<?x8xf32>, %o: tensor<3xi32>, %w: tensor<2x3x8x16xf32>, %out: tensor<?x40xf32>) {
+  // expected-error @+1 {{expected 'column_multiple' of at least 1 but got 0}}
+  %y = moe.grouped_matmul rows(%x : tensor<?x8xf32>) weights(%w : tensor<2x3x8x16xf32>) groups(%o : tensor<3xi32>)
+      outs(%out : tensor<?x40xf32>) attributes {column_multiple = 0} {
   ^bb0(%acc: f32):
     moe.yield %acc : f32
   } -> tensor<?x40xf32>

@@ -27,7 +27,7 @@
 // CHECK-DAG: %[[B:.*]] = tensor.extract_slice %{{.*}}[%[[G]], %[[COLUMN]]] [1, %[[COLUMNS]]]
 // CHECK-DAG: %[[GROUP:.*]] = tensor.from_elements %c0_i32, %[[N32]]
 // CHECK: moe.grouped_matmul rows(%[[XS]] {{.*}}) weights(%[[W]] {{.*}}) groups(%[[GROUP]] {{.*}}) column_scalars(%[[B]] {{.*}}) outs(%[[ROOM]]
-// CHECK-SAME: attributes {whole_panels}
+// CHECK-SAME: attributes {column_multiple = 64 : i64}
 // CHECK: tensor.parallel_insert_slice %{{.*}} into %[[OUT]][%[[R]], %[[COLUMN]]]
 func.func @tiles(%x: tensor<?x8xf32>, %o: tensor<3xi32>, %w: tensor<2x12x8x16xf32>, %b: tensor<2x192xf32>, %out: tensor<?x192xf32>) -> tensor<?x192xf32> {
   %y = moe.grouped_matmul rows(%x : tensor<?x8xf32>) weights(%w : tensor<2x12x8x16xf32>) groups(%o : tensor<3xi32>)
@@ -49,7 +49,7 @@ func.func @tiles(%x: tensor<?x8xf32>, %o: tensor<3xi32>, %w: tensor<2x12x8x16xf3
 // CHECK: %[[CS:.*]] = tensor.extract_slice %[[CHOICES]][%[[R:.*]]] [%[[N:.*]]] [1]
 // CHECK: %[[S:.*]] = tensor.extract_slice %{{.*}}[%[[R]]] [%[[N]]] [1] : tensor<?xf32>
 // CHECK: moe.grouped_matmul rows(%[[X]] : tensor<?x8xbf16>) {{.*}} choices(%[[CS]] : tensor<?xi32>) row_scalars(%[[S]] : tensor<?xf32>)
-// CHECK-NOT: whole_panels
+// CHECK-NOT: column_multiple
 func.func @gathered(%x: tensor<?x8xbf16>, %o: tensor<3xi32>, %c: tensor<?xi32>, %s: tensor<?xf32>, %w: tensor<2x3x4x16x2xbf16>, %out: tensor<?x40xf32>) -> tensor<?x40xf32> {
   %y = moe.grouped_matmul rows(%x : tensor<?x8xbf16>) weights(%w : tensor<2x3x4x16x2xbf16>) groups(%o : tensor<3xi32>)
       choices(%c : tensor<?xi32>) row_scalars(%s : tensor<?xf32>) outs(%out : tensor<?x40xf32>) attributes {fanout = 2} {
