@@ -12,7 +12,8 @@ class RewritePatternSet;
 namespace moe {
 
 /// Patterns that lower moe ops on tensors (and linalg.softmax) to linalg, scf, tensor, arith and math: the oracle every
-/// fast path is tested against. Without `withTargetOps`, moe.grouped_matmul and moe.attention stay: targets implement them.
+/// fast path is tested against. Without `withTargetOps`, moe.grouped_matmul and moe.attention stay: targets implement
+/// them.
 void populateMoeToLinalgPatterns(mlir::RewritePatternSet &patterns, bool withTargetOps);
 
 } // namespace moe

@@ -64,8 +64,8 @@ void buildPhase(mlir::OpPassManager &pm, Phase phase, const PipelineOptions &opt
 /// Adds the passes of all phases from Route to `last`.
 void buildPhasesTo(mlir::OpPassManager &pm, Phase last, const PipelineOptions &options = {});
 
-/// Adds the passes that take module @prepare (see phase Pack) from tensors to the LLVM dialect. With levels in `options`
-/// functions are cloned for them as in phase Kernel.
+/// Adds the passes that take module @prepare (see phase Pack) from tensors to the LLVM dialect. With levels in
+/// `options` functions are cloned for them as in phase Kernel.
 void buildPreparePipeline(mlir::OpPassManager &pm, const PipelineOptions &options = {});
 
 /// Registers `--moe-phase-<name>`, `--moe-to-<name>` and `--moe-prepare-pipeline`.

@@ -104,8 +104,8 @@ void addStart(LinkLine &line, llvm::StringRef output) {
 }
 
 void addEnd(LinkLine &line) {
-  for (llvm::StringRef name : {"libMoeTokenizer.a", "libMoeTensorFile.a", "libMoeCostModel.a", "libMoeRuntime.a", "libpcre2-8.a",
-                               "libutf8proc.a", "libstdc++.a", "libgcc.a", "libgcc_eh.a"})
+  for (llvm::StringRef name : {"libMoeTokenizer.a", "libMoeTensorFile.a", "libMoeCostModel.a", "libMoeRuntime.a",
+                               "libpcre2-8.a", "libutf8proc.a", "libstdc++.a", "libgcc.a", "libgcc_eh.a"})
     line.addInstalled(name);
   line.addSystem("libm.so.6");
   line.addSystem("libc.so.6");
@@ -137,7 +137,8 @@ llvm::Error moe::cpu::linkShared(llvm::ArrayRef<std::string> objects, llvm::Stri
   // Only the C interface is visible, and it binds to this library's own: several models can live in one process.
   line.addScript("MoeModel.exports");
   line.add({"-shared", "-Bsymbolic", "-soname", name, "--exclude-libs",
-            "libMoeApp.a:libMoeTokenizer.a:libMoeTensorFile.a:libMoeCostModel.a:libMoeRuntime.a:libpcre2-8.a:libutf8proc.a:libstdc++.a:"
+            "libMoeApp.a:libMoeTokenizer.a:libMoeTensorFile.a:libMoeCostModel.a:libMoeRuntime.a:libpcre2-8.a:"
+            "libutf8proc.a:libstdc++.a:"
             "libgcc.a:libgcc_eh.a"});
   for (llvm::StringRef name : {"crti.o", "crtbeginS.o"})
     line.addInstalled(name);
