@@ -12,6 +12,7 @@
 #include "moe/Target/CPU.h"
 
 #include "mlir/IR/SymbolTable.h"
+#include "mlir/IR/Verifier.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/ADT/ScopeExit.h"
@@ -187,8 +188,10 @@ llvm::Error Compilation::runPhase(Phase phase) {
     pipeline.quantizeOthers = options.quantizeOthers;
     pipeline.tuneFor = tuneFor;
     mlir::PassManager passes(&context);
+    // Checking the IR after each pass would take as long as the passes; moe-opt does it.
+    passes.enableVerifier(false);
     buildPhase(passes, phase, pipeline);
-    if (mlir::failed(passes.run(*model.module)))
+    if (mlir::failed(passes.run(*model.module)) || mlir::failed(mlir::verify(*model.module)))
       return passError(phaseName(phase));
     return saveTemporary((phaseName(phase) + ".mlir").str(),
                          [&](llvm::raw_ostream &stream) { model.module->print(stream); });

@@ -425,6 +425,37 @@ def Multiversion : Pass<"moe-multiversion", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::func::FuncDialect"];
 }
 
+def ShareLevels : Pass<"moe-share-levels", "::mlir::ModuleOp"> {
+  let summary = "keep one copy of functions that instruction-set levels have in common";
+  let description = [{
+    Comes after moe-outline-parallel, where functions are either bodies of parallel loops or what starts the loops.
+
+    A body that is the same at a lower level, and in which LLVM would find the same processor (`cpu` of the table in
+    IsaLevels.cpp), is dropped for the lower level's: kernels differ between amx and avx512, rows of a norm do not.
+
+    Functions that start loops are the same but for the loops' bodies, and for constants that these decide: bytes of scratch
+    memory and work. The copy of the lowest level is kept, named without a level. It takes a table of these as its first
+    argument (attribute `moe.loop_table`: the number of rows), and `moe_loop_table.<level>` writes that table.
+    moe-emit-entry-points makes an entry for each level again. Where the copies differ in anything else, or do arithmetic on floats
+    or vectors, all are kept.
+
+    ```mlir
+    func.func @f.avx2(%n: index) { ... call @moe_rt_parallel_for(@f.avx2.parallel.0, %ctx, %n, 64, 0) }
+    func.func @"f.x86-64"(%n: index) { ... call @moe_rt_parallel_for(@"f.x86-64.parallel.0", %ctx, %n, 128, 0) }
+    // becomes
+    func.func @f(%table: !llvm.ptr {moe.loop_table = 1}, %n: index) attributes {moe.isa = "x86-64"} {
+      %body = llvm.load %table[0, 0]
+      %scratch = llvm.load %table[0, 1]
+      %work = llvm.load %table[0, 2]
+      call @moe_rt_parallel_for(%body, %ctx, %n, %scratch, %work)
+    }
+    func.func private @moe_loop_table.avx2(%table: !llvm.ptr) { ... }
+    func.func private @"moe_loop_table.x86-64"(%table: !llvm.ptr) { ... }
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::func::FuncDialect"];
+}
+
 def TargetFeatures : Pass<"moe-target-features", "::mlir::ModuleOp"> {
   let summary = "tell LLVM what the functions of a level may use";
   let description = [{

@@ -50,7 +50,7 @@ public:
 
   /// Optimises and generates code, level by level on several threads: one relocatable object file for each level, to be
   /// linked together.
-  llvm::Expected<std::vector<llvm::SmallVector<char, 0>>> emitObjects() const;
+  llvm::Expected<std::vector<llvm::SmallVector<char, 0>>> emitObjects();
 
   /// The same as one object file.
   llvm::Error emitObject(llvm::raw_pwrite_stream &stream);

@@ -4,6 +4,7 @@
 
 #include "moe/Conversion/Passes.h"
 
+#include "LoopCalls.h"
 #include "moe/Conversion/IsaLevels.h"
 
 #include "mlir/Conversion/LLVMCommon/TypeConverter.h"
@@ -21,22 +22,55 @@ using namespace mlir;
 /// Bytes of a descriptor of rank `rank`: two pointers, the offset, sizes and strides.
 static int32_t descriptorSize(int64_t rank) { return static_cast<int32_t>(8 * (3 + 2 * rank)); }
 
+/// Rows of the table of loops that `function` takes; none if it takes no table.
+static std::optional<int64_t> sizeOfTable(func::FuncOp function) {
+  if (function.getNumArguments() == 0)
+    return std::nullopt;
+  auto size = function.getArgAttrOfType<IntegerAttr>(0, moe::loopTableAttr);
+  return size ? std::optional(size.getInt()) : std::nullopt;
+}
+
 static LogicalResult checkSignature(func::FuncOp function) {
-  for (Type type : llvm::concat<const Type>(function.getArgumentTypes(), function.getResultTypes()))
+  ArrayRef<Type> arguments = function.getArgumentTypes().drop_front(sizeOfTable(function) ? 1 : 0);
+  for (Type type : llvm::concat<const Type>(arguments, function.getResultTypes()))
     if (!isa<MemRefType>(type))
       return function.emitOpError("expected only memrefs as arguments and results of an entry function but got ")
              << type;
   return success();
 }
 
+static std::string entryName(func::FuncOp function) { return ("moe_entry_" + function.getName()).str(); }
+
+/// The entry of `function` for `level`, which calls `shared`, the entry for all levels, with the table of this one.
+static void emitEntryOfLevel(func::FuncOp function, func::FuncOp shared, StringAttr level, int64_t rows) {
+  OpBuilder b(function);
+  Location loc = function.getLoc();
+  auto pointer = LLVM::LLVMPointerType::get(b.getContext());
+  auto entry = func::FuncOp::create(b, loc, entryName(function) + "." + level.str(), b.getFunctionType({pointer}, {}));
+  entry->setAttr(moe::isaAttr, level);
+  b.setInsertionPointToStart(entry.addEntryBlock());
+  Value one = LLVM::ConstantOp::create(b, loc, b.getI64Type(), b.getI64IntegerAttr(1));
+  auto type = LLVM::LLVMArrayType::get(moe::loopTableRow(b.getContext()), rows);
+  Value table = LLVM::AllocaOp::create(b, loc, pointer, type, one);
+  func::CallOp::create(b, loc, moe::loopTableFunction(level), TypeRange(), table);
+  func::CallOp::create(b, loc, shared, ValueRange{entry.getArgument(0), table});
+  func::ReturnOp::create(b, loc);
+}
+
 static void emitEntryPoint(func::FuncOp function, const LLVMTypeConverter &types) {
   OpBuilder b(function);
   Location loc = function.getLoc();
   auto pointer = LLVM::LLVMPointerType::get(b.getContext());
-  auto entry =
-      func::FuncOp::create(b, loc, ("moe_entry_" + function.getName()).str(), b.getFunctionType({pointer}, {}));
+  std::optional<int64_t> rows = sizeOfTable(function);
+  SmallVector<Type> parameters(rows ? 2 : 1, pointer);
+  auto entry = func::FuncOp::create(b, loc, entryName(function), b.getFunctionType(parameters, {}));
   if (Attribute level = function->getAttr(moe::isaAttr))
     entry->setAttr(moe::isaAttr, level);
+  if (rows) {
+    auto levels = function->getParentOfType<ModuleOp>()->getAttrOfType<ArrayAttr>(moe::isaLevelsAttr);
+    for (auto level : levels.getAsRange<StringAttr>())
+      emitEntryOfLevel(function, entry, level, *rows);
+  }
   b.setInsertionPointToStart(entry.addEntryBlock());
   auto loadPointer = [&](size_t number) -> Value {
     Value slot = LLVM::GEPOp::create(b, loc, pointer, pointer, entry.getArgument(0),
@@ -45,13 +79,15 @@ static void emitEntryPoint(func::FuncOp function, const LLVMTypeConverter &types
   };
 
   SmallVector<Value> arguments;
-  for (auto [number, type] : llvm::enumerate(function.getArgumentTypes())) {
+  if (rows)
+    arguments.push_back(entry.getArgument(1));
+  for (auto [number, type] : llvm::enumerate(function.getArgumentTypes().drop_front(arguments.size()))) {
     Value descriptor = LLVM::LoadOp::create(b, loc, types.convertType(type), loadPointer(number));
     arguments.push_back(UnrealizedConversionCastOp::create(b, loc, type, descriptor).getResult(0));
   }
   auto call = func::CallOp::create(b, loc, function, arguments);
   if (function.getNumResults() > 0) {
-    Value results = loadPointer(function.getNumArguments());
+    Value results = loadPointer(function.getNumArguments() - (rows ? 1 : 0));
     int32_t offset = 0;
     for (Value result : call.getResults()) {
       Value room = LLVM::GEPOp::create(b, loc, pointer, b.getI8Type(), results, ArrayRef<LLVM::GEPArg>{offset});

@@ -2,6 +2,7 @@
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
+#include "LoopCalls.h"
 #include "WorkerScratch.h"
 
 #include "moe/Conversion/Passes.h"
@@ -28,9 +29,6 @@ namespace moe {
 } // namespace moe
 
 using namespace mlir;
-
-static constexpr llvm::StringLiteral parallelFor = "moe_rt_parallel_for";
-/// On a function: the instruction-set level it is compiled for.
 
 namespace {
 /// A parallel loop of either kind.
@@ -150,12 +148,12 @@ Value Outliner::sizeOfDimension(OpBuilder &b, ParallelLoop &loop, size_t dim) {
 }
 
 func::FuncOp Outliner::declareRuntime() {
-  if (auto declared = symbols.lookup<func::FuncOp>(parallelFor))
+  if (auto declared = symbols.lookup<func::FuncOp>(moe::parallelForName))
     return declared;
   OpBuilder b(module.getContext());
   auto pointer = LLVM::LLVMPointerType::get(b.getContext());
   Type number = b.getI64Type();
-  auto function = func::FuncOp::create(module.getLoc(), parallelFor,
+  auto function = func::FuncOp::create(module.getLoc(), moe::parallelForName,
                                        b.getFunctionType({bodyType(), pointer, number, number, number}, {}));
   function.setPrivate();
   symbols.insert(function, module.getBody()->begin());
@@ -365,6 +363,8 @@ LogicalResult Outliner::outline(ParallelLoop loop) {
   for (size_t dim = 1; dim < loop.inductionVars.size(); ++dim)
     count = b.createOrFold<arith::MulIOp>(loc, count, sizeOfDimension(b, loop, dim));
   auto number = [&](OpFoldResult result) -> Value {
+    if (auto constant = getConstantIntValue(result))
+      return arith::ConstantIntOp::create(b, loc, *constant, 64);
     Value index = getValueOrCreateConstantIndexOp(b, loc, result);
     return arith::IndexCastOp::create(b, loc, b.getI64Type(), index);
   };

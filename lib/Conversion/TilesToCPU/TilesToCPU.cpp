@@ -50,6 +50,7 @@ void moe::addKernelPasses(OpPassManager &pm) {
   loops.addPass(createCanonicalizerPass());
   pm.addPass(createLowerWorkers());
   pm.addPass(createOutlineParallel());
+  pm.addPass(createShareLevels());
   OpPassManager &bodies = pm.nest<func::FuncOp>();
   bodies.addPass(createCanonicalizerPass());
   bodies.addPass(createCSEPass());

@@ -98,9 +98,26 @@ private:
 
 /// What both kinds of output have in common, before and after their own part.
 void addStart(LinkLine &line, llvm::StringRef output) {
-  line.add({"ld.lld", "-m", "elf_x86_64", "-o", output, "--gc-sections", "--strip-all", "--eh-frame-hdr",
-            "--hash-style=gnu", "--build-id=none", "-z", "relro", "-z", "now", "-z", "noexecstack", "--as-needed",
-            "--no-undefined", "--threads=2"});
+  line.add({"ld.lld",
+            "-m",
+            "elf_x86_64",
+            "-o",
+            output,
+            "--gc-sections",
+            "--strip-all",
+            "--eh-frame-hdr",
+            "--hash-style=gnu",
+            "--build-id=none",
+            "--icf=all",
+            "-z",
+            "relro",
+            "-z",
+            "now",
+            "-z",
+            "noexecstack",
+            "--as-needed",
+            "--no-undefined",
+            "--threads=2"});
 }
 
 void addEnd(LinkLine &line) {

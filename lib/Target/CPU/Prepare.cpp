@@ -10,6 +10,7 @@
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
+#include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/ExecutionEngine/Orc/ExecutionUtils.h"
 #include "llvm/ExecutionEngine/Orc/LLJIT.h"
@@ -68,8 +69,9 @@ lower(mlir::ModuleOp prepare, llvm::function_ref<void(mlir::OpPassManager &)> pi
   }
   FirstError firstError(*context);
   mlir::PassManager passes(context);
+  passes.enableVerifier(false); // after each pass, that is
   pipeline(passes);
-  if (mlir::failed(passes.run(*copy)))
+  if (mlir::failed(passes.run(*copy)) || mlir::failed(mlir::verify(*copy)))
     return llvm::createStringError("@prepare cannot be lowered: " + firstError.text());
   return std::move(copy);
 }

@@ -13,6 +13,7 @@
 #include "llvm/Bitcode/BitcodeReader.h"
 #include "llvm/Bitcode/BitcodeWriter.h"
 #include "llvm/IR/Constants.h"
+#include "llvm/IR/InstIterator.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/MC/TargetRegistry.h"
@@ -252,7 +253,21 @@ static llvm::Error emitLevel(llvm::StringRef bitcode, llvm::ArrayRef<std::string
   return generateCode(**module, **machine, stream);
 }
 
-llvm::Expected<std::vector<llvm::SmallVector<char, 0>>> Program::emitObjects() const {
+/// Makes the functions visible that functions of other levels refer to: each level becomes an object file.
+static void showToOtherLevels(llvm::Module &module) {
+  auto levelOf = [](llvm::Function &function) { return function.getFnAttribute(moe::isaAttr).getValueAsString(); };
+  for (llvm::Function &function : module)
+    for (llvm::Instruction &instruction : llvm::instructions(function))
+      for (llvm::Value *operand : instruction.operands())
+        if (auto *used = llvm::dyn_cast<llvm::Function>(operand);
+            used && !used->isDeclaration() && levelOf(*used) != levelOf(function)) {
+          used->setLinkage(llvm::GlobalValue::ExternalLinkage);
+          used->setVisibility(llvm::GlobalValue::HiddenVisibility);
+        }
+}
+
+llvm::Expected<std::vector<llvm::SmallVector<char, 0>>> Program::emitObjects() {
+  showToOtherLevels(*module);
   // Each thread needs a context of its own, and bitcode is the way from one to another.
   llvm::SmallVector<char, 0> bitcode;
   llvm::raw_svector_ostream stream(bitcode);
