@@ -19,12 +19,17 @@ foreach(file Scrt1.o crti.o crtbeginS.o crtendS.o crtn.o libc_nonshared.a libgcc
   configure_file(${path} ${MOE_INSTALLATION}/${file} COPYONLY)
 endforeach()
 
-# add_moe_archive(TARGET): a library of the runtime, without debug information (reading it would double the link time).
+# add_moe_archive(TARGET [NAME file]): a library of the runtime, without debug information (reading it would double the link
+# time). NAME: the file in lib/moe/, default lib<TARGET>.a.
 function(add_moe_archive name)
+  cmake_parse_arguments(ARG "" "NAME" "" ${ARGN})
   if(NOT TARGET ${name})
     return()
   endif()
   set(output ${MOE_INSTALLATION}/lib${name}.a)
+  if(ARG_NAME)
+    set(output ${MOE_INSTALLATION}/${ARG_NAME})
+  endif()
   add_custom_command(OUTPUT ${output}
     COMMAND ${MOE_OBJCOPY} --strip-debug $<TARGET_FILE:${name}> ${output}
     DEPENDS ${name} $<TARGET_FILE:${name}>

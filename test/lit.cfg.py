@@ -59,6 +59,23 @@ config.substitutions += [
     ("%lower-fast", "--check-to-runtime --moe-to-tile --moe-prepare-pipeline"),
     ("%run", "mlir-runner -e main --entry-point-result=void --shared-libs=%moe-check-lib,%moe-runtime-lib"),
 ]
+
+# Programs for 64-bit Arm run under qemu-aarch64, with the libc that moe-compile links them with as their system's.
+emulator, arm_libraries = shutil.which("qemu-aarch64"), os.path.join(config.moe_lib_dir, "moe", "aarch64")
+if not os.path.exists(arm_libraries):
+    lit_config.note("no runs of programs for aarch64: moe-compile is built without the runtime for it (see scripts/setup)")
+elif not emulator:
+    lit_config.note("no runs of programs for aarch64: there is no qemu-aarch64 (Debian: qemu-user)")
+else:
+    arm_root = os.path.join(config.test_exec_root, "aarch64-root")
+    os.makedirs(arm_root, exist_ok=True)
+    if not os.path.islink(os.path.join(arm_root, "lib")):
+        os.symlink(arm_libraries, os.path.join(arm_root, "lib"))
+    config.substitutions.append(("%arm-emulator", "%s -L %s" % (emulator, arm_root)))
+    config.available_features.add("qemu-aarch64")
+if os.path.exists(arm_libraries):
+    config.available_features.add("aarch64-runtime")
+
 # Substitutions that use others are replaced first.
 config.recursiveExpansionLimit = 3
 

@@ -308,10 +308,9 @@ llvm::Error Compilation::linkProgram(cpu::Program &program, std::vector<OutputFi
     std::vector<std::string> names;
     for (const OutputFile &object : objects)
       names.push_back(object.getTemporary().str());
-    std::string installation = cpu::getInstallation();
     if (options.emit == EmitKind::Shared)
-      return cpu::linkShared(names, installation, linked->getTemporary(), path::filename(output));
-    return cpu::linkExecutable(names, installation, linked->getTemporary());
+      return cpu::linkShared(names, architecture, linked->getTemporary(), path::filename(output));
+    return cpu::linkExecutable(names, architecture, linked->getTemporary());
   };
   if (llvm::Error error = timed("link", link))
     return error;
@@ -387,9 +386,7 @@ llvm::Error Compilation::writeBinary() {
   return llvm::Error::success();
 }
 
-llvm::Error Compilation::run() {
-  if (!options.compileTo.empty())
-    last = parsePhase(options.compileTo);
+llvm::Error Compilation::chooseLevels() {
   if (options.cpu.empty())
     levels = rt::knownIsaLevels();
   else if (options.cpu.front() == "native")
@@ -400,8 +397,21 @@ llvm::Error Compilation::run() {
     for (const std::string &level : options.cpu)
       if (!llvm::is_contained(levels, level))
         levels.push_back(level);
+  architecture = findIsaLevel(levels.front())->architecture;
+  bool links = (options.emit == EmitKind::Exe || options.emit == EmitKind::Shared) && (!last || *last == Phase::Binary);
+  if (links && !cpu::canLink(architecture))
+    return inputError("--cpu=" + levels.front() + ": this moe-compile was built without the runtime for " +
+                      architectureName(architecture) + ", so it can write no program for it, but --emit=obj and llvm");
+  return llvm::Error::success();
+}
+
+llvm::Error Compilation::run() {
+  if (!options.compileTo.empty())
+    last = parsePhase(options.compileTo);
   if (options.emit == EmitKind::MLIR && !last)
     last = Phase::LLVM;
+  if (llvm::Error error = chooseLevels())
+    return error;
 
   if (llvm::Error error = chooseMachines())
     return error;

@@ -6,6 +6,7 @@
 
 #include "Manifest.h"
 #include "Report.h"
+#include "moe/Conversion/IsaLevels.h"
 #include "moe/Driver/Options.h"
 #include "moe/Pipelines/Phases.h"
 
@@ -37,6 +38,8 @@ public:
 private:
   /// Fills `output`, and refuses outputs that cannot be written before any work is done.
   llvm::Error chooseOutput();
+  /// Fills `levels` and `architecture`, and refuses programs that could not be linked.
+  llvm::Error chooseLevels();
   /// Finds the machines to tune for and to predict for.
   llvm::Error chooseMachines();
   /// Reads the model into `model`.
@@ -73,7 +76,8 @@ private:
   bool isFile = false; // the model is an .mlir file, not a checkpoint folder
   std::string output;  // "-": standard output
   std::optional<Phase> last;
-  std::vector<std::string> levels;
+  std::vector<std::string> levels; // all of `architecture`
+  Architecture architecture = hostArchitecture();
   std::vector<StepTime> steps;
 
   llvm::SourceMgr sources; // of an .mlir file

@@ -3,9 +3,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "Compilation.h"
 #include "Errors.h"
+#include "moe/Conversion/IsaLevels.h"
 #include "moe/Driver/Tools.h"
 #include "moe/InitAll.h"
-#include "moe/Runtime/Cpu.h"
 
 #include "llvm/Support/InitLLVM.h"
 #include "llvm/Support/raw_ostream.h"
@@ -43,7 +43,13 @@ int moe::moeCompileMain(int argc, char **argv) {
   for (Phase phase : {Phase::Import, Phase::Route, Phase::Distribute, Phase::Fuse, Phase::Pack, Phase::Tile,
                       Phase::Bufferize, Phase::Kernel, Phase::LLVM, Phase::Binary})
     phases.push_back(phaseName(phase).str());
-  CommandLine command = parseCommandLine(argc, argv, phases, rt::knownIsaLevels());
+  std::vector<std::vector<std::string>> levels;
+  for (Architecture architecture : allArchitectures) {
+    levels.emplace_back();
+    for (const IsaLevel &level : knownIsaLevels(architecture))
+      levels.back().push_back(level.name.str());
+  }
+  CommandLine command = parseCommandLine(argc, argv, phases, levels);
   if (command.status) {
     (*command.status == statusOk ? llvm::outs() : llvm::errs()) << command.text;
     return *command.status;

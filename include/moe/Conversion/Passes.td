@@ -51,7 +51,7 @@ def GroupedMatmulToLoops : Pass<"moe-grouped-matmul-to-loops", "::mlir::ModuleOp
     | recipe | level | types |
     |---|---|---|
     | tiles of 16 rows, 16 columns and 32 k in AMX registers | amx | bf16, weights in pairs |
-    | dot products of pairs (vdpbf16ps) | avx512bf16 | bf16, weights in pairs |
+    | dot products of pairs (vdpbf16ps, bfdot) | avx512bf16, aarch64-bf16 | bf16, weights in pairs |
     | f32 fused multiply-add | all | any |
 
     For each group, rows are taken in blocks; a block of few rows, where the time goes to reading weights, is read in place
@@ -98,8 +98,8 @@ def GroupedMatmulToLoops : Pass<"moe-grouped-matmul-to-loops", "::mlir::ModuleOp
     Elements of x and of the weights may be f32, bf16 or f16 (extended to f32 exactly); the last dimension of packed
     weights must be contiguous. Offsets and choices are trusted.
   }];
-  let dependentDialects = ["::mlir::amx::AMXDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
-                           "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect",
+  let dependentDialects = ["::mlir::amx::AMXDialect", "::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
+                           "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect",
                            "::mlir::x86vector::X86VectorDialect"];
 }
 
@@ -407,8 +407,9 @@ def Multiversion : Pass<"moe-multiversion", "::mlir::ModuleOp"> {
     references between functions stay within a level. Data and declarations are shared. It comes before the kernels are
     chosen: they look the level up at their function.
 
-    A level above avx512 differs from the one below by its kernels for moe.grouped_matmul. Where the module has no op that
-    gets one, the level below takes its place. The module's attribute `moe.isa_levels` lists the levels there are.
+    A level above avx512 or aarch64 differs from the one below by its kernels for moe.grouped_matmul. Where the module has no
+    op that gets one, the level below takes its place. The module's attribute `moe.isa_levels` lists the levels there are.
+    All levels are of one architecture.
 
     The level `amx-emulated`, which is not among the default ones, is for tests: code of level amx that runs on every
     machine.
@@ -421,7 +422,7 @@ def Multiversion : Pass<"moe-multiversion", "::mlir::ModuleOp"> {
     ```
   }];
   let options = [ListOption<"levels", "levels", "std::string",
-                            "instruction-set levels, names of the table in IsaLevels.cpp; none: all of them">];
+                            "instruction-set levels, names of the table in IsaLevels.cpp; none: all of this machine's architecture">];
   let dependentDialects = ["::mlir::func::FuncDialect"];
 }
 

@@ -56,9 +56,9 @@ struct CommandLine {
 };
 
 /// Reads the command line of moe-compile. Throws nothing. `phases` are the names --compile-to accepts, `levels` those
-/// of --cpu.
+/// of --cpu, one list for each architecture.
 CommandLine parseCommandLine(int argc, const char *const *argv, const std::vector<std::string> &phases,
-                             const std::vector<std::string> &levels);
+                             const std::vector<std::vector<std::string>> &levels);
 
 } // namespace moe
 

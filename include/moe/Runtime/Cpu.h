@@ -10,12 +10,13 @@
 
 namespace moe::rt {
 
-/// Names of all instruction-set levels that this build of the runtime knows, best first: "amx" (with bf16 and int8),
-/// "avx512bf16", "avx512" (x86-64-v4 with VNNI), "avx2" (x86-64-v3), "x86-64".
+/// Names of all instruction-set levels that this build of the runtime knows, best first. On x86-64 "amx" (with bf16 and
+/// int8), "avx512bf16", "avx512" (x86-64-v4 with VNNI), "avx2" (x86-64-v3), "x86-64"; on 64-bit Arm "aarch64-bf16"
+/// (Armv8.6 or what has its dot products of bf16) and "aarch64" (Armv8.0, which has NEON).
 std::vector<std::string> knownIsaLevels();
 
-/// A level for tests, not among knownIsaLevels() and available on every machine: the code of level amx with its tiles
-/// in memory and a function of the runtime for each multiplication.
+/// A level for tests, not among knownIsaLevels() and available on every x86-64 machine: the code of level amx with its
+/// tiles in memory and a function of the runtime for each multiplication.
 inline constexpr const char *emulatedAmxLevel = "amx-emulated";
 
 /// Whether processor and operating system support `level`; false for a name that is not known. Level amx needs the

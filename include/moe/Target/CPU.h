@@ -9,6 +9,8 @@
 #ifndef MOE_TARGET_CPU_H
 #define MOE_TARGET_CPU_H
 
+#include "moe/Conversion/IsaLevels.h"
+
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringRef.h"
@@ -35,12 +37,12 @@ namespace moe::cpu {
 /// What goes into the object beside code; see moe/Runtime/Abi.h.
 struct ModelData {
   std::vector<std::string> entries; // names of the entry functions
-  std::vector<std::string> levels;  // instruction-set levels (moe/Runtime/Cpu.h), best first
+  std::vector<std::string> levels;  // instruction-set levels of one architecture, at least one, best first
   std::string manifest;             // JSON
   std::string tokenizer;            // JSON or empty
 };
 
-/// Code of a model as LLVM IR for x86-64, every function with the features of its level.
+/// Code of a model as LLVM IR for one architecture, every function with the features of its level.
 class Program {
 public:
   /// Translates `module` (LLVM dialect, with a function `moe_entry_<entry>.<level>` for each entry and level of `data`)
@@ -75,17 +77,21 @@ private:
 };
 
 /// Links `objects` with the runtime's command line into the position-independent executable `output`, which needs
-/// nothing but libc and libm. `installation` is the folder with the runtime's archives and crt objects (see
-/// `getInstallation`). Nothing is left at `output` after an error.
-llvm::Error linkExecutable(llvm::ArrayRef<std::string> objects, llvm::StringRef installation, llvm::StringRef output);
+/// nothing but libc and libm. Everything else comes from the installation for `architecture`. Nothing is left at
+/// `output` after an error.
+llvm::Error linkExecutable(llvm::ArrayRef<std::string> objects, Architecture architecture, llvm::StringRef output);
 
 /// Links `objects` with the runtime's C interface into the shared library `output`, in the same way. Programs linked to
 /// it will look for a file called `name`.
-llvm::Error linkShared(llvm::ArrayRef<std::string> objects, llvm::StringRef installation, llvm::StringRef output,
+llvm::Error linkShared(llvm::ArrayRef<std::string> objects, Architecture architecture, llvm::StringRef output,
                        llvm::StringRef name);
 
-/// The folder `../lib/moe` beside the folder of the running program.
-std::string getInstallation();
+/// The folder with the runtime's archives, start files and the like for `architecture`: `../lib/moe` beside the folder
+/// of the running program, and for another architecture than the program's own a folder of its name in there.
+std::string getInstallation(Architecture architecture = hostArchitecture());
+
+/// Whether there is an installation for `architecture`: the one for a foreign architecture is optional.
+bool canLink(Architecture architecture);
 
 } // namespace moe::cpu
 

@@ -17,10 +17,12 @@ static constexpr llvm::StringLiteral avx512Features[] = {"-prefer-256-bit", "+av
 static constexpr llvm::StringLiteral bf16Features[] = {"-prefer-256-bit", "+avx512vnni", "+avx512bf16"};
 static constexpr llvm::StringLiteral amxFeatures[] = {"-prefer-256-bit", "+avx512vnni", "+avx512bf16",
                                                       "+amx-tile",       "+amx-bf16",   "+amx-int8"};
+static constexpr llvm::StringLiteral neonBf16Features[] = {"+bf16"};
 
 static IsaLevel avx512Level(llvm::StringRef name, llvm::ArrayRef<llvm::StringLiteral> features) {
   IsaLevel level = {};
   level.name = name;
+  level.architecture = Architecture::X86_64;
   level.cpu = "x86-64-v4";
   level.features = features;
   level.hasFma = level.hasHalf = level.hasRound = level.hasVnni = true;
@@ -43,6 +45,7 @@ static IsaLevel bf16Level() {
 static IsaLevel avx2Level() {
   IsaLevel level = {};
   level.name = "avx2";
+  level.architecture = Architecture::X86_64;
   level.cpu = "x86-64-v3";
   level.hasFma = level.hasHalf = level.hasRound = true;
   level.accumulators = 6;
@@ -52,6 +55,7 @@ static IsaLevel avx2Level() {
 static IsaLevel baselineLevel() {
   IsaLevel level = {};
   level.name = level.cpu = "x86-64";
+  level.architecture = Architecture::X86_64;
   level.accumulators = 3;
   return level;
 }
@@ -63,16 +67,48 @@ static IsaLevel emulatedAmxLevel() {
   return level;
 }
 
-llvm::ArrayRef<IsaLevel> moe::knownIsaLevels() {
-  static const IsaLevel levels[] = {amxLevel(), bf16Level(), avx512Level("avx512", avx512Features), avx2Level(),
-                                    baselineLevel()};
-  return levels;
+/// Armv8.0: fused multiply-add and conversions of f16 belong to it. A vector of 16 f32 is four of the 32 registers.
+static IsaLevel neonLevel(llvm::StringRef name, llvm::ArrayRef<llvm::StringLiteral> features) {
+  IsaLevel level = {};
+  level.name = name;
+  level.architecture = Architecture::AArch64;
+  level.cpu = "generic";
+  level.features = features;
+  level.hasFma = level.hasHalf = level.hasRound = true;
+  level.accumulators = 6;
+  return level;
+}
+
+static IsaLevel neonBf16Level() {
+  IsaLevel level = neonLevel("aarch64-bf16", neonBf16Features);
+  level.hasBf16Dot = true;
+  return level;
+}
+
+Architecture moe::hostArchitecture() {
+#if defined(__aarch64__)
+  return Architecture::AArch64;
+#else
+  return Architecture::X86_64;
+#endif
+}
+
+llvm::StringRef moe::architectureName(Architecture architecture) {
+  return architecture == Architecture::X86_64 ? "x86-64" : "aarch64";
+}
+
+llvm::ArrayRef<IsaLevel> moe::knownIsaLevels(Architecture architecture) {
+  static const IsaLevel x86[] = {amxLevel(), bf16Level(), avx512Level("avx512", avx512Features), avx2Level(),
+                                 baselineLevel()};
+  static const IsaLevel arm[] = {neonBf16Level(), neonLevel("aarch64", {})};
+  return architecture == Architecture::X86_64 ? llvm::ArrayRef(x86) : llvm::ArrayRef(arm);
 }
 
 const IsaLevel *moe::findIsaLevel(llvm::StringRef name) {
-  for (const IsaLevel &level : knownIsaLevels())
-    if (level.name == name)
-      return &level;
+  for (Architecture architecture : allArchitectures)
+    for (const IsaLevel &level : knownIsaLevels(architecture))
+      if (level.name == name)
+        return &level;
   static const IsaLevel emulated = emulatedAmxLevel();
   return name == emulated.name ? &emulated : nullptr;
 }

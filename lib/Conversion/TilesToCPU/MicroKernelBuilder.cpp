@@ -5,8 +5,10 @@
 #include "MicroKernelBuilder.h"
 
 #include "dialect/Moe/IR/MoeOps.h"
+#include "moe/Conversion/IsaLevels.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -48,7 +50,9 @@ LogicalResult MicroKernelBuilder::check(GroupedMatmulOp op) {
 }
 
 MicroKernelBuilder::MicroKernelBuilder(OpBuilder &b, GroupedMatmulOp op, bool dot)
-    : loc(op.getLoc()), depth(op.getDepth()), pairs(op.getWeightRank() == 5), dot(dot) {
+    : loc(op.getLoc()), depth(op.getDepth()), pairs(op.getWeightRank() == 5), dot(dot), neon(false) {
+  if (const IsaLevel *level = getIsaLevel(op))
+    neon = level->architecture == Architecture::AArch64;
   for (Value weight : op.getWeights()) {
     Type element = cast<MemRefType>(weight.getType()).getElementType();
     if (pairs)
@@ -140,6 +144,23 @@ SmallVector<Value> MicroKernelBuilder::multiplyAdd(OpBuilder &b, ValueRange rows
   return sums;
 }
 
+/// sums + x . w, pair by pair of bf16, by instructions that do four pairs each.
+static Value neonDot(OpBuilder &b, Location loc, Value sums, Value x, Value w) {
+  constexpr int64_t width = 4;
+  auto type = VectorType::get({width}, b.getF32Type());
+  Value result = sums;
+  for (int64_t first = 0; first < panelWidth; first += width) {
+    auto part = [&](Value value, int64_t each) -> Value {
+      return vector::ExtractStridedSliceOp::create(b, loc, value, each * first, each * width, 1);
+    };
+    Value sum = LLVM::CallIntrinsicOp::create(b, loc, type, b.getStringAttr("llvm.aarch64.neon.bfdot.v4f32.v8bf16"),
+                                              ValueRange{part(sums, 1), part(x, 2), part(w, 2)})
+                    .getResult(0);
+    result = vector::InsertStridedSliceOp::create(b, loc, sum, result, first, 1);
+  }
+  return result;
+}
+
 SmallVector<Value> MicroKernelBuilder::multiplyPairs(OpBuilder &b, ValueRange rows, Value group, ValueRange panels,
                                                      Value step, ValueRange accumulators) const {
   auto type = VectorType::get({2 * panelWidth}, b.getBF16Type());
@@ -159,7 +180,8 @@ SmallVector<Value> MicroKernelBuilder::multiplyPairs(OpBuilder &b, ValueRange ro
     for (Value panel : panels) {
       Value w = vector::LoadOp::create(b, loc, type, weight.memref, ValueRange{group, panel, step, zero});
       for (Value pair : x) {
-        *sum = x86vector::DotBF16Op::create(b, loc, sum->getType(), *sum, pair, w);
+        *sum = neon ? neonDot(b, loc, *sum, pair, w)
+                    : x86vector::DotBF16Op::create(b, loc, sum->getType(), *sum, pair, w).getResult();
         ++sum;
       }
     }

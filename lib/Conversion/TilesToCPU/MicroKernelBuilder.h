@@ -39,8 +39,8 @@ public:
 };
 
 /// Emits loops over k with f32 fused multiply-add: acc = fma(x[r, k], w[n, k], acc), k ascending, one accumulator per
-/// element; or over pairs of k with dot products of bf16 (vdpbf16ps), pairs ascending. So every kernel shape gives the
-/// same bits.
+/// element; or over pairs of k with dot products of bf16 (vdpbf16ps, bfdot), pairs ascending. So every kernel shape
+/// gives the same bits.
 class MicroKernelBuilder {
 public:
   /// Whether `op` has packed weights this builder can read; says why not as an error at `op`.
@@ -79,6 +79,7 @@ private:
 
   int64_t depth;
   bool pairs, dot;
+  bool neon; ///< dot products are those of Arm, of 128 bits
 };
 
 /// `value` (f32, bf16 or f16; scalar or vector) as f32.

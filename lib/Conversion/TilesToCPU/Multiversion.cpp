@@ -22,16 +22,22 @@ namespace moe {
 using namespace mlir;
 using namespace moe;
 
-/// The names in `names` as levels, best first; all levels where there are none.
+/// The names in `names` as levels, best first; all levels of this machine's architecture where there are none.
 static LogicalResult resolveLevels(ModuleOp module, ArrayRef<std::string> names,
                                    SmallVectorImpl<const IsaLevel *> &levels) {
   for (const std::string &name : names) {
     const IsaLevel *level = findIsaLevel(name);
     if (!level) {
-      auto known = llvm::map_range(knownIsaLevels(), [](const IsaLevel &level) { return level.name; });
+      SmallVector<StringRef> known;
+      for (Architecture architecture : allArchitectures)
+        for (const IsaLevel &level : knownIsaLevels(architecture))
+          known.push_back(level.name);
       return module.emitError("expected an instruction-set level of ")
              << llvm::join(known, ", ") << " but got '" << name << "'";
     }
+    if (!levels.empty() && levels.front()->architecture != level->architecture)
+      return module.emitError("expected instruction-set levels of one architecture but got '")
+             << levels.front()->name << "' and '" << name << "'";
     if (llvm::is_contained(levels, level))
       return module.emitError("expected each instruction-set level once but got '") << name << "' twice";
     levels.push_back(level);
@@ -41,17 +47,17 @@ static LogicalResult resolveLevels(ModuleOp module, ArrayRef<std::string> names,
       levels.push_back(&level);
   // The table is in order; the level for tests comes last.
   auto rank = [](const IsaLevel *level) {
-    ArrayRef<IsaLevel> table = knownIsaLevels();
+    ArrayRef<IsaLevel> table = knownIsaLevels(level->architecture);
     return level >= table.begin() && level < table.end() ? level - table.begin() : ptrdiff_t(table.size());
   };
   llvm::sort(levels, [&](const IsaLevel *a, const IsaLevel *b) { return rank(a) < rank(b); });
   return success();
 }
 
-/// The best level not above `level` that `ops` have a kernel for. What levels above avx512 add is kernels alone:
-/// without one, their code would be that of the level below.
+/// The best level not above `level` that `ops` have a kernel for. What levels above avx512 and NEON add is kernels
+/// alone: without one, their code would be that of the level below.
 static const IsaLevel *usefulLevel(const IsaLevel *level, ArrayRef<GroupedMatmulOp> ops) {
-  ArrayRef<IsaLevel> table = knownIsaLevels();
+  ArrayRef<IsaLevel> table = knownIsaLevels(level->architecture);
   while (level >= table.begin() && level < table.end() && (level->hasAmx || level->hasBf16Dot) &&
          llvm::none_of(ops, [&](GroupedMatmulOp op) { return hasKernelOfItsOwn(op, *level); }))
     ++level;

@@ -53,7 +53,7 @@ struct StoreBf16AsIntegersPass : moe::impl::StoreBf16AsIntegersBase<StoreBf16AsI
 
     // Dot products are instructions: they do take bf16.
     getOperation().walk([&](LLVM::CallIntrinsicOp op) {
-      if (!op.getIntrin().contains("dpbf16ps"))
+      if (!op.getIntrin().contains("dpbf16ps") && !op.getIntrin().contains("bfdot"))
         return;
       OpBuilder b(op);
       for (OpOperand &operand : op->getOpOperands())

@@ -14,6 +14,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace moe::rt {
@@ -25,6 +27,12 @@ constexpr int chains = 12;
 /// Keeps the compiler from dropping what was computed.
 template <typename T> void use(const T &value) { __asm__ volatile("" : : "r"(&value) : "memory"); }
 
+#if defined(__aarch64__)
+#define MOE_VECTOR_REGISTER(VALUE) "+w"(VALUE)
+#else
+#define MOE_VECTOR_REGISTER(VALUE) "+v"(VALUE)
+#endif
+
 // MULTIPLY_ADD is an expression of a, x and b, which have the type VECTOR and start as different values; LANES counts
 // multiplications of one instruction.
 #define MOE_COMPUTE_KERNEL(NAME, TARGET, VECTOR, INITIAL, LANES, MULTIPLY_ADD)                                         \
@@ -32,7 +40,7 @@ template <typename T> void use(const T &value) { __asm__ volatile("" : : "r"(&va
     VECTOR acc[chains], x = INITIAL(3), b = INITIAL(5);                                                                \
     for (int i = 0; i < chains; ++i)                                                                                   \
       acc[i] = INITIAL(i);                                                                                             \
-    __asm__ volatile("" : "+v"(x), "+v"(b));                                                                           \
+    __asm__ volatile("" : MOE_VECTOR_REGISTER(x), MOE_VECTOR_REGISTER(b));                                             \
     for (int64_t round = 0; round < rounds; ++round)                                                                   \
       _Pragma("clang loop unroll(full)") for (int i = 0; i < chains; ++i) {                                            \
         VECTOR a = acc[i];                                                                                             \
@@ -105,6 +113,8 @@ typedef int32_t IntVector __attribute__((vector_size(16)));
 
 MOE_COMPUTE_KERNEL(f32Baseline, , FloatVector, MOE_SET_FLOAT, 4, __builtin_elementwise_fma(a, x, b))
 MOE_COMPUTE_KERNEL(int8Baseline, , IntVector, MOE_SET_INT, 4, a *x + b)
+MOE_COMPUTE_KERNEL(bf16Dot, __attribute__((target("bf16"))), float32x4_t, MOE_SET_FLOAT, 8,
+                   vbfdotq_f32(a, vreinterpretq_bf16_f32(x), vreinterpretq_bf16_f32(b)))
 MOE_READ_KERNEL(readBaseline, , 16)
 
 #endif
@@ -123,6 +133,7 @@ constexpr Row table[] = {
     {"avx2", f32Avx2, f32Avx2, int8Avx2},
     {"x86-64", f32Baseline, f32Baseline, int8Baseline},
 #else
+    {"aarch64-bf16", f32Baseline, bf16Dot, int8Baseline},
     {"aarch64", f32Baseline, f32Baseline, int8Baseline},
 #endif
 };

@@ -87,6 +87,7 @@ const Machine &defaultMachine() {
     peak("avx512", 140, 140, 540);
     peak("avx2", 80, 80, 150);
     peak("x86-64", 20, 20, 40);
+    peak("aarch64-bf16", 40, 80, 80);
     peak("aarch64", 40, 40, 80);
     return m;
   }();

@@ -9,6 +9,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 #if defined(__linux__)
 #include <sys/syscall.h>
@@ -111,15 +113,24 @@ bool available(int index) {
 
 #else
 
-struct Level {
-  const char *name;
-};
-#if defined(__aarch64__)
-constexpr Level levels[] = {{"aarch64"}};
-#else
+#if !defined(__aarch64__)
 #error "unknown architecture: add its instruction-set levels here"
 #endif
-bool available(int) { return true; }
+
+/// A level needs these of the bits that the system sets for what the processor has (AT_HWCAP2).
+struct Level {
+  const char *name;
+  unsigned long bits;
+};
+
+constexpr unsigned long hasBf16 = 1 << 14; // HWCAP2_BF16
+
+constexpr Level levels[] = {{"aarch64-bf16", hasBf16}, {"aarch64", 0}};
+
+bool available(int index) {
+  static const unsigned long found = getauxval(AT_HWCAP2);
+  return (found & levels[index].bits) == levels[index].bits;
+}
 
 #endif
 
@@ -133,8 +144,10 @@ std::vector<std::string> knownIsaLevels() {
 }
 
 bool isaLevelAvailable(std::string_view level) {
+#if defined(__x86_64__)
   if (level == emulatedAmxLevel)
     return true;
+#endif
   for (int i = 0; i < int(std::size(levels)); ++i)
     if (level == levels[i].name)
       return available(i);

@@ -4,6 +4,8 @@
 #ifndef MOE_LIB_TARGET_CPU_INTERNAL_H
 #define MOE_LIB_TARGET_CPU_INTERNAL_H
 
+#include "moe/Conversion/IsaLevels.h"
+
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/Passes/OptimizationLevel.h"
 #include "llvm/Support/Error.h"
@@ -41,8 +43,9 @@ private:
   mlir::ScopedDiagnosticHandler handler;
 };
 
-/// Code generator for baseline x86-64, position independent; functions ask for more by their attributes.
-llvm::Expected<std::unique_ptr<llvm::TargetMachine>> createTargetMachine();
+/// Code generator for what all processors of `architecture` have, position independent; functions ask for more by their
+/// attributes.
+llvm::Expected<std::unique_ptr<llvm::TargetMachine>> createTargetMachine(Architecture architecture);
 
 /// Options under which every float operation of the IR is done as written.
 llvm::TargetOptions exactFloats();

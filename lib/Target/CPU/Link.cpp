@@ -3,7 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // The user's machine may have no compiler and no linker: the linker is a library of this program, start files and
-// archives lie in its installation, and libc is the one this very process runs with.
+// archives lie in its installation, and libc is the one this very process runs with. For another architecture libc is
+// in the installation too.
 //
 //===----------------------------------------------------------------------===//
 #include "moe/Target/CPU.h"
@@ -18,6 +19,7 @@
 
 LLD_HAS_DRIVER(elf)
 
+using namespace moe;
 using namespace moe::cpu;
 
 namespace {
@@ -37,10 +39,21 @@ std::string findLoadedLibrary(llvm::StringRef name) {
   return search.second;
 }
 
+/// Words that depend on the architecture.
+struct LinkWords {
+  const char *emulation, *loader, *loaderPath;
+};
+
+LinkWords wordsFor(Architecture architecture) {
+  if (architecture == Architecture::AArch64)
+    return {"aarch64linux", "ld-linux-aarch64.so.1", "/lib/ld-linux-aarch64.so.1"};
+  return {"elf_x86_64", "ld-linux-x86-64.so.2", "/lib64/ld-linux-x86-64.so.2"};
+}
+
 /// A command line for the linker, in the making.
 class LinkLine {
 public:
-  LinkLine(llvm::StringRef installation) : installation(installation) {}
+  LinkLine(Architecture architecture) : architecture(architecture), installation(getInstallation(architecture)) {}
 
   void add(std::initializer_list<llvm::StringRef> words) {
     for (llvm::StringRef word : words)
@@ -64,8 +77,10 @@ public:
     addInstalled(name);
   }
 
-  /// A system library, as this process has loaded it.
+  /// A system library: as this process has loaded it, or of the installation for another architecture.
   void addSystem(llvm::StringRef name) {
+    if (architecture != hostArchitecture())
+      return addInstalled(name);
     std::string path = findLoadedLibrary(name);
     if (missing.empty() && path.empty())
       missing = name;
@@ -90,8 +105,11 @@ public:
     return llvm::createStringError("linking failed: " + (first.empty() ? "no message" : first.str()));
   }
 
+  LinkWords words() const { return wordsFor(architecture); }
+
 private:
-  llvm::StringRef installation;
+  Architecture architecture;
+  std::string installation;
   std::vector<std::string> arguments;
   std::string missing;
 };
@@ -100,7 +118,7 @@ private:
 void addStart(LinkLine &line, llvm::StringRef output) {
   line.add({"ld.lld",
             "-m",
-            "elf_x86_64",
+            line.words().emulation,
             "-o",
             output,
             "--gc-sections",
@@ -133,23 +151,26 @@ void addEnd(LinkLine &line) {
 
 } // namespace
 
-llvm::Error moe::cpu::linkExecutable(llvm::ArrayRef<std::string> objects, llvm::StringRef installation,
+llvm::Error moe::cpu::linkExecutable(llvm::ArrayRef<std::string> objects, Architecture architecture,
                                      llvm::StringRef output) {
-  LinkLine line(installation);
+  LinkLine line(architecture);
   addStart(line, output);
-  line.add({"-pie", "--dynamic-linker", "/lib64/ld-linux-x86-64.so.2"});
+  line.add({"-pie", "--dynamic-linker", line.words().loaderPath});
   for (llvm::StringRef name : {"Scrt1.o", "crti.o", "crtbeginS.o"})
     line.addInstalled(name);
   line.addFiles(objects);
   line.addInstalled("libMoeAppEntry.a");
   line.addInstalled("libMoeApp.a");
+  // Has the stack guard there.
+  if (architecture == Architecture::AArch64)
+    line.addSystem(line.words().loader);
   addEnd(line);
   return line.run();
 }
 
-llvm::Error moe::cpu::linkShared(llvm::ArrayRef<std::string> objects, llvm::StringRef installation,
-                                 llvm::StringRef output, llvm::StringRef name) {
-  LinkLine line(installation);
+llvm::Error moe::cpu::linkShared(llvm::ArrayRef<std::string> objects, Architecture architecture, llvm::StringRef output,
+                                 llvm::StringRef name) {
+  LinkLine line(architecture);
   addStart(line, output);
   // Only the C interface is visible, and it binds to this library's own: several models can live in one process.
   line.addScript("MoeModel.exports");
@@ -165,16 +186,22 @@ llvm::Error moe::cpu::linkShared(llvm::ArrayRef<std::string> objects, llvm::Stri
   line.add({"--no-whole-archive"});
   line.addInstalled("libMoeApp.a");
   // Thread-local storage of a shared library asks the loader itself.
-  line.addSystem("ld-linux-x86-64.so.2");
+  line.addSystem(line.words().loader);
   addEnd(line);
   return line.run();
 }
 
-std::string moe::cpu::getInstallation() {
+std::string moe::cpu::getInstallation(Architecture architecture) {
   static int here; // an address inside this program, for systems without /proc
   llvm::SmallString<128> path(llvm::sys::fs::getMainExecutable("moe-compile", &here));
   llvm::sys::path::remove_filename(path);
   llvm::sys::path::append(path, "..", "lib", "moe");
   llvm::sys::path::remove_dots(path, /*remove_dot_dot=*/true);
+  if (architecture != hostArchitecture())
+    llvm::sys::path::append(path, architectureName(architecture));
   return path.str().str();
+}
+
+bool moe::cpu::canLink(Architecture architecture) {
+  return architecture == hostArchitecture() || llvm::sys::fs::exists(getInstallation(architecture));
 }

@@ -21,6 +21,7 @@
 #include <cstdlib>
 #include <cstring>
 
+using namespace moe;
 using namespace moe::cpu;
 
 struct PrepareRunner::Impl {
@@ -104,7 +105,7 @@ PrepareRunner::create(mlir::ModuleOp prepare, llvm::function_ref<void(mlir::OpPa
     return lowered.takeError();
 
   // Also readies the code generator, which the detection of this machine's features needs.
-  if (auto generic = createTargetMachine(); !generic)
+  if (auto generic = createTargetMachine(hostArchitecture()); !generic)
     return generic.takeError();
   auto host = llvm::orc::JITTargetMachineBuilder::detectHost();
   if (!host)

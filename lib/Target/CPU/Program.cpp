@@ -23,14 +23,19 @@
 
 #include <thread>
 
+using namespace moe;
 using namespace moe::cpu;
 
 /// The loops that matter are written as vectors already; O3 would add copies of loops (unswitching), which double the
 /// size and the time of code generation and gain nothing.
 static const llvm::OptimizationLevel &optimizationLevel = llvm::OptimizationLevel::O2;
 
-llvm::Expected<std::unique_ptr<llvm::TargetMachine>> moe::cpu::createTargetMachine() {
+llvm::Expected<std::unique_ptr<llvm::TargetMachine>> moe::cpu::createTargetMachine(Architecture architecture) {
   static bool initialised = [] {
+    LLVMInitializeAArch64TargetInfo();
+    LLVMInitializeAArch64Target();
+    LLVMInitializeAArch64TargetMC();
+    LLVMInitializeAArch64AsmPrinter();
     LLVMInitializeX86TargetInfo();
     LLVMInitializeX86Target();
     LLVMInitializeX86TargetMC();
@@ -38,13 +43,15 @@ llvm::Expected<std::unique_ptr<llvm::TargetMachine>> moe::cpu::createTargetMachi
     return true;
   }();
   (void)initialised;
-  llvm::Triple triple("x86_64-unknown-linux-gnu");
+  bool isX86 = architecture == Architecture::X86_64;
+  llvm::Triple triple(isX86 ? "x86_64-unknown-linux-gnu" : "aarch64-unknown-linux-gnu");
   std::string error;
   const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
   if (!target)
     return llvm::createStringError(error);
-  std::unique_ptr<llvm::TargetMachine> machine(target->createTargetMachine(
-      triple, "x86-64", "", exactFloats(), llvm::Reloc::PIC_, llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
+  std::unique_ptr<llvm::TargetMachine> machine(
+      target->createTargetMachine(triple, isX86 ? "x86-64" : "generic", "", exactFloats(), llvm::Reloc::PIC_,
+                                  llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
   if (!machine)
     return llvm::createStringError("no code generator for " + triple.str());
   return machine;
@@ -175,10 +182,16 @@ Program::Program(Program &&) = default;
 Program &Program::operator=(Program &&) = default;
 Program::~Program() = default;
 
+/// The architecture that `levels` are of.
+static Architecture architectureOf(llvm::ArrayRef<std::string> levels) {
+  const IsaLevel *level = levels.empty() ? nullptr : findIsaLevel(levels.front());
+  return level ? level->architecture : hostArchitecture();
+}
+
 llvm::Expected<Program> Program::create(mlir::ModuleOp source, const ModelData &data) {
   Program program;
   program.context = std::make_unique<llvm::LLVMContext>();
-  auto machine = createTargetMachine();
+  auto machine = createTargetMachine(architectureOf(data.levels));
   if (!machine)
     return machine.takeError();
   program.machine = std::move(*machine);
@@ -241,7 +254,7 @@ static void keepLevel(llvm::Module &module, llvm::ArrayRef<std::string> levels, 
 static llvm::Error emitLevel(llvm::StringRef bitcode, llvm::ArrayRef<std::string> levels, llvm::StringRef level,
                              llvm::SmallVectorImpl<char> &object) {
   llvm::LLVMContext context;
-  auto machine = createTargetMachine();
+  auto machine = createTargetMachine(architectureOf(levels));
   if (!machine)
     return machine.takeError();
   auto module = llvm::parseBitcodeFile(llvm::MemoryBufferRef(bitcode, "moe_model"), context);

@@ -1,5 +1,7 @@
 // RUN: moe-opt %s --moe-multiversion=levels=amx,avx512bf16,avx512,avx2 --moe-grouped-matmul-to-loops --canonicalize \
 // RUN:   --split-input-file | FileCheck %s
+// RUN: moe-opt %s --moe-multiversion=levels=aarch64-bf16,aarch64 --moe-grouped-matmul-to-loops --canonicalize --split-input-file \
+// RUN:   | FileCheck %s --check-prefix=ARM
 
 // One product at four levels. Tiles: up to 16 rows make one tile, of which one row fills all (a distance of 0 from row to
 // row); more go by pairs of tiles. 64 k are two steps.
@@ -47,6 +49,18 @@
 // CHECK: arith.cmpi sle, %{{.*}}, %c4 :
 // CHECK: math.fma
 // CHECK: step %c12
+
+// Arm: a vector of 16 sums is four registers, and a dot product four instructions.
+// ARM-LABEL: func.func @"product.aarch64-bf16"(
+// ARM: scf.for {{.*}} -> (vector<16xf32>
+// ARM: vector.extract_strided_slice %{{.*}} {offsets = [4], sizes = [4], strides = [1]} : vector<16xf32> to vector<4xf32>
+// ARM: vector.extract_strided_slice %{{.*}} {offsets = [8], sizes = [8], strides = [1]} : vector<32xbf16> to vector<8xbf16>
+// ARM: llvm.call_intrinsic "llvm.aarch64.neon.bfdot.v4f32.v8bf16"
+// ARM-SAME: (vector<4xf32>, vector<8xbf16>, vector<8xbf16>) -> vector<4xf32>
+
+// ARM-LABEL: func.func @product.aarch64(
+// ARM-NOT: call_intrinsic
+// ARM: math.fma
 
 // CHECK-LABEL: func.func @product.avx2(
 // CHECK: arith.cmpi sle, %{{.*}}, %c1 :

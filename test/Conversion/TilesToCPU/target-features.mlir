@@ -45,6 +45,26 @@ llvm.func internal @"f.x86-64"(%a: vector<4xf32>, %h: f16) -> f32 attributes {mo
   llvm.return %r : f32
 }
 
+// Armv8.0 has all that code asks for.
+// CHECK-LABEL: llvm.func internal @f.aarch64(
+// CHECK-SAME: passthrough = {{\[\[}}"moe.isa", "aarch64"]], target_cpu = "generic"}
+// CHECK: llvm.intr.fma
+// CHECK: llvm.fpext
+// CHECK: llvm.intr.floor
+llvm.func internal @f.aarch64(%a: f32, %h: f16) -> f32 attributes {moe.isa = "aarch64"} {
+  %b = llvm.intr.fma(%a, %a, %a) : (f32, f32, f32) -> f32
+  %x = llvm.fpext %h : f16 to f32
+  %s = llvm.fadd %x, %b : f32
+  %r = llvm.intr.floor(%s) : (f32) -> f32
+  llvm.return %r : f32
+}
+
+// CHECK-LABEL: llvm.func @"f.aarch64-bf16"(
+// CHECK-SAME: target_cpu = "generic", target_features = #llvm.target_features<["+bf16"]>
+llvm.func @"f.aarch64-bf16"() attributes {moe.isa = "aarch64-bf16"} {
+  llvm.return
+}
+
 // No level: for the machine it is compiled on.
 // CHECK-LABEL: llvm.func @native(
 // CHECK-NOT: target_cpu

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Products of bf16 at all instruction-set levels: check_levels.py PROGRAM.mlir --tools DIR --work DIR.
+"""Products of bf16 at all instruction-set levels: check_levels.py PROGRAM.mlir --tools DIR --work DIR [--arm COMMAND].
 
 Compiles the program once for all levels and the emulated level amx, and runs each function over ragged groups. The weights
 are random; a run with unit rows reads them back, so that an oracle in f64 can be had. Checked: the error of every level
 against the oracle, levels that must have the same bits, and that the bits of a row do not depend on the other rows.
+With --arm: the levels of 64-bit Arm, their program run by COMMAND, beside few of this machine.
 """
 import argparse
 import array
@@ -11,6 +12,7 @@ import json
 import math
 import pathlib
 import random
+import shlex
 import struct
 import subprocess
 import sys
@@ -31,8 +33,16 @@ def bf16(value):
 
 
 class Program:
-    def __init__(self, path, work):
-        self.path, self.work = path, work
+    """An executable with the code of `levels`."""
+
+    def __init__(self, source, levels, options, runner=()):
+        self.path, self.work, self.runner = options.work / levels[0], options.work, runner
+        subprocess.run([options.tools / "moe-compile", source, "-o", self.path, "--weights=random:5",
+                        "--cpu=" + ",".join(levels)], check=True)
+        command = [*runner, self.path, "info", "--json"]
+        info = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        self.available = info["isa_available"]
+        self.missing = [level for level in info["isa_levels"] if level not in self.available]
 
     def run(self, entry, level, rows, depth, sizes, choices, threads=2):
         offsets = [sum(sizes[:e]) for e in range(GROUPS + 1)]
@@ -41,7 +51,7 @@ class Program:
             "groups": ([GROUPS + 1], array.array("i", offsets)),
             "choices": ([len(choices)], array.array("i", choices)),
         })
-        subprocess.run([self.path, "run", "--entry", entry, "--isa", level, "--threads", str(threads), "--input",
+        subprocess.run([*self.runner, self.path, "run", "--entry", entry, "--isa", level, "--threads", str(threads), "--input",
                         self.work / "in.safetensors", "--output", self.work / "out.safetensors"], check=True)
         (_, columns), values = read_tensors(self.work / "out.safetensors")["y"]
         return [values[i * columns : (i + 1) * columns] for i in range(len(choices))]
@@ -52,24 +62,23 @@ def main():
     parser.add_argument("source", type=pathlib.Path)
     parser.add_argument("--tools", required=True, type=pathlib.Path)
     parser.add_argument("--work", required=True, type=pathlib.Path)
+    parser.add_argument("--arm", type=shlex.split)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    path = options.work / "products"
-    everything = "amx,avx512bf16,avx512,avx2,x86-64,amx-emulated"
-    subprocess.run([options.tools / "moe-compile", options.source, "-o", path, "--weights=random:5", "--cpu=" + everything],
-                   check=True)
-    program = Program(path, options.work)
-    info = json.loads(subprocess.run([path, "info", "--json"], check=True, capture_output=True, text=True).stdout)
-    levels = info["isa_available"]
-    missing = [level for level in info["isa_levels"] if level not in levels]
-    print("not on this machine:", ", ".join(missing) or "none")
+    everything = ["amx", "avx512bf16", "avx512", "avx2", "x86-64", "amx-emulated"]
+    made = [Program(options.source, ["avx2", "x86-64"] if options.arm else everything, options)]
+    if options.arm:
+        made.append(Program(options.source, ["aarch64-bf16", "aarch64"], options, options.arm))
+    programs = {level: program for program in made for level in program.available}
+    levels = list(programs)
+    print("not on this machine:", ", ".join(level for program in made for level in program.missing) or "none")
 
     wrong, errors, generator = [], {level: {} for level in levels}, random.Random(3)
     for entry, (depth, columns, weights) in FUNCTIONS.items():
         results = {}
         if weights == 1:
             unit = [[float(i == k) for k in range(depth)] for i in range(depth)]
-            matrix = [list(zip(*program.run(entry, "x86-64", unit, depth, [depth if g == e else 0 for g in range(GROUPS)],
+            matrix = [list(zip(*programs["x86-64"].run(entry, "x86-64", unit, depth, [depth if g == e else 0 for g in range(GROUPS)],
                                             range(depth)))) for e in range(GROUPS)]
         for sizes in SIZES:
             count = sum(sizes)
@@ -78,7 +87,7 @@ def main():
             generator.shuffle(choices)
             choices = [-1 if i % 11 == 10 else choice for i, choice in enumerate(choices)]
             for level in levels:
-                got = program.run(entry, level, rows, depth, sizes, choices)
+                got = programs[level].run(entry, level, rows, depth, sizes, choices)
                 results[level] = results.get(level, b"") + b"".join(row.tobytes() for row in got)
                 if weights > 1:
                     continue
@@ -92,11 +101,11 @@ def main():
             # A row alone, on one thread, has the bits it has among others.
             if sizes == (31, 32, 33):
                 for level in levels:
-                    among = program.run(entry, level, rows, depth, sizes, choices)
+                    among = programs[level].run(entry, level, rows, depth, sizes, choices)
                     for r, alone in ((5, (1, 0, 0)), (40, (0, 1, 0)), (95, (0, 0, 1))):
-                        if program.run(entry, level, rows, depth, alone, [choices[r]], 1)[0] != among[r]:
+                        if programs[level].run(entry, level, rows, depth, alone, [choices[r]], 1)[0] != among[r]:
                             wrong.append(f"{entry}: {level}: row {r} alone differs")
-        for same in (("amx", "amx-emulated"), ("avx512", "avx2")):
+        for same in (("amx", "amx-emulated"), ("avx512", "avx2", "aarch64")):
             if len({results[level] for level in same if level in results}) > 1:
                 wrong.append(f"{entry}: {' and '.join(same)} differ in bits")
     for level in levels:

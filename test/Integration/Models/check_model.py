@@ -7,7 +7,8 @@
     check_model.py levels FOLDER [options]          every instruction-set level of this machine agrees
     check_model.py quantized MODEL TEXT [options]   perplexity with each format, on every level, and by the reference lowering
 
-Options: --tools DIR (with moe-compile), --work DIR, --flag=F (for moe-compile, repeatable).
+Options: --tools DIR (with moe-compile), --work DIR, --flag=F (for moe-compile, repeatable), --runner=COMMAND (runs the
+programs, where they are not for this machine).
 What the folders hold is described in test/Inputs/goldens/README.md and in the sample model's card. Exit status 1 if anything
 differs.
 """
@@ -16,6 +17,7 @@ import array
 import json
 import math
 import pathlib
+import shlex
 import subprocess
 import sys
 
@@ -38,11 +40,14 @@ def expect(condition, text):
 class Models:
     """Compiles and runs; everything lies in the folder `work`."""
 
-    def __init__(self, tools, work, flags):
+    def __init__(self, tools, work, flags, runner):
         self.compiler, self.work, self.flags = pathlib.Path(tools) / "moe-compile", pathlib.Path(work), flags
+        self.runner = runner
         self.work.mkdir(parents=True, exist_ok=True)
 
     def call(self, *command):
+        if command[0] != self.compiler:
+            command = (*self.runner, *command)
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
         expect(done.returncode == 0, f"{' '.join(map(str, command))}: status {done.returncode}: {done.stderr.strip()}")
         return done.stdout
@@ -207,8 +212,9 @@ def main():
     parser.add_argument("--tools", required=True)
     parser.add_argument("--work", required=True)
     parser.add_argument("--flag", action="append", default=[])
+    parser.add_argument("--runner", type=shlex.split, default=[])
     options = parser.parse_args()
-    models = Models(options.tools, options.work, options.flag)
+    models = Models(options.tools, options.work, options.flag, options.runner)
     checks = {
         "golden": [(check_golden, (folder,)) for folder in options.paths],
         "sample": [(check_sample, tuple(options.paths))],
