@@ -75,7 +75,7 @@ static IsaLevel neonLevel(llvm::StringRef name, llvm::ArrayRef<llvm::StringLiter
   level.cpu = "generic";
   level.features = features;
   level.hasFma = level.hasHalf = level.hasRound = true;
-  level.accumulators = 6;
+  level.accumulators = 5;
   return level;
 }
 

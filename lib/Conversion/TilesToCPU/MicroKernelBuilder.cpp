@@ -144,17 +144,19 @@ SmallVector<Value> MicroKernelBuilder::multiplyAdd(OpBuilder &b, ValueRange rows
   return sums;
 }
 
-/// sums + x . w, pair by pair of bf16, by instructions that do four pairs each.
+/// Sums of f32 in a vector register of Arm.
+static constexpr int64_t neonWidth = 4;
+
+/// sums + x . w, pair by pair of bf16, by instructions that do four pairs each; x has the pair four times.
 static Value neonDot(OpBuilder &b, Location loc, Value sums, Value x, Value w) {
-  constexpr int64_t width = 4;
-  auto type = VectorType::get({width}, b.getF32Type());
+  auto type = VectorType::get({neonWidth}, b.getF32Type());
   Value result = sums;
-  for (int64_t first = 0; first < panelWidth; first += width) {
+  for (int64_t first = 0; first < panelWidth; first += neonWidth) {
     auto part = [&](Value value, int64_t each) -> Value {
-      return vector::ExtractStridedSliceOp::create(b, loc, value, each * first, each * width, 1);
+      return vector::ExtractStridedSliceOp::create(b, loc, value, each * first, each * neonWidth, 1);
     };
     Value sum = LLVM::CallIntrinsicOp::create(b, loc, type, b.getStringAttr("llvm.aarch64.neon.bfdot.v4f32.v8bf16"),
-                                              ValueRange{part(sums, 1), part(x, 2), part(w, 2)})
+                                              ValueRange{part(sums, 1), x, part(w, 2)})
                     .getResult(0);
     result = vector::InsertStridedSliceOp::create(b, loc, sum, result, first, 1);
   }
@@ -164,7 +166,7 @@ static Value neonDot(OpBuilder &b, Location loc, Value sums, Value x, Value w) {
 SmallVector<Value> MicroKernelBuilder::multiplyPairs(OpBuilder &b, ValueRange rows, Value group, ValueRange panels,
                                                      Value step, ValueRange accumulators) const {
   auto type = VectorType::get({2 * panelWidth}, b.getBF16Type());
-  auto lanes = VectorType::get({panelWidth}, b.getI32Type());
+  auto lanes = VectorType::get({neon ? neonWidth : panelWidth}, b.getI32Type());
   Value zero = arith::ConstantIndexOp::create(b, loc, 0), two = arith::ConstantIndexOp::create(b, loc, 2);
   Value k = arith::MulIOp::create(b, loc, step, two);
   SmallVector<Value> x;
@@ -172,7 +174,7 @@ SmallVector<Value> MicroKernelBuilder::multiplyPairs(OpBuilder &b, ValueRange ro
     Value pair = vector::LoadOp::create(b, loc, VectorType::get({2}, b.getBF16Type()), row, k);
     pair = vector::BitCastOp::create(b, loc, VectorType::get({1}, b.getI32Type()), pair);
     Value both = vector::BroadcastOp::create(b, loc, lanes, vector::ExtractOp::create(b, loc, pair, int64_t(0)));
-    x.push_back(vector::BitCastOp::create(b, loc, type, both));
+    x.push_back(vector::BitCastOp::create(b, loc, VectorType::get({2 * lanes.getDimSize(0)}, b.getBF16Type()), both));
   }
   SmallVector<Value> sums(accumulators);
   auto sum = sums.begin();

@@ -53,10 +53,11 @@
 // Arm: a vector of 16 sums is four registers, and a dot product four instructions.
 // ARM-LABEL: func.func @"product.aarch64-bf16"(
 // ARM: scf.for {{.*}} -> (vector<16xf32>
-// ARM: vector.extract_strided_slice %{{.*}} {offsets = [4], sizes = [4], strides = [1]} : vector<16xf32> to vector<4xf32>
-// ARM: vector.extract_strided_slice %{{.*}} {offsets = [8], sizes = [8], strides = [1]} : vector<32xbf16> to vector<8xbf16>
-// ARM: llvm.call_intrinsic "llvm.aarch64.neon.bfdot.v4f32.v8bf16"
-// ARM-SAME: (vector<4xf32>, vector<8xbf16>, vector<8xbf16>) -> vector<4xf32>
+// ARM: %[[PAIR:.*]] = vector.broadcast %{{.*}} : i32 to vector<4xi32>
+// ARM: %[[X:.*]] = vector.bitcast %[[PAIR]] : vector<4xi32> to vector<8xbf16>
+// ARM: %[[SUM:.*]] = vector.extract_strided_slice %{{.*}} {offsets = [4], sizes = [4], strides = [1]} : vector<16xf32> to vector<4xf32>
+// ARM: %[[W:.*]] = vector.extract_strided_slice %{{.*}} {offsets = [8], sizes = [8], strides = [1]} : vector<32xbf16> to vector<8xbf16>
+// ARM: llvm.call_intrinsic "llvm.aarch64.neon.bfdot.v4f32.v8bf16"(%[[SUM]], %[[X]], %[[W]])
 
 // ARM-LABEL: func.func @product.aarch64(
 // ARM-NOT: call_intrinsic

@@ -5,6 +5,7 @@
     check_model.py sample MODEL EVAL [options]      perplexities, expert counts, logits and texts of the sample model
     check_model.py same-bits MODEL TEXT [options]   threads, batches and chunks do not change a bit
     check_model.py levels FOLDER [options]          every instruction-set level of this machine agrees
+    check_model.py foreign MODEL TEXT [options]     programs for another machine say what programs for this one say
     check_model.py quantized MODEL TEXT [options]   perplexity with each format, on every level, and by the reference lowering
 
 Options: --tools DIR (with moe-compile), --work DIR, --flag=F (for moe-compile, repeatable), --runner=COMMAND (runs the
@@ -180,6 +181,31 @@ def check_levels(models, folder):
     return f"levels {', '.join(levels)}"
 
 
+def check_foreign(models, model, text):
+    own = Models(models.compiler.parent, models.work / "own", ["--cpu=avx2,x86-64"], [])
+
+    def say(models, program, *options):
+        score = json.loads(models.call(program, "score", text, "--json", *options))["files"][0]
+        words = json.loads(models.call(program, "generate", "a moe is", "--max-new-tokens", 12, "--json", *options))
+        return score["nll"], score["expert_counts"], words["text"]
+
+    program = own.compile(model)
+    want = {level: say(own, program, "--isa", level) for level in json.loads(own.call(program, "info", "--json"))["isa_available"]}
+    base, program, lines = want["x86-64"], models.compile(model), []
+    for level in json.loads(models.call(program, "info", "--json"))["isa_available"]:
+        said = {json.dumps(say(models, program, "--isa", level, "--threads", threads)) for threads in (1, 2)}
+        expect(len(said) == 1, f"{level}: one thread and two differ: {sorted(said)}")
+        got = tuple(json.loads(said.pop()))
+        moved = sum(abs(g - w) for layer, own_layer in zip(got[1], base[1]) for g, w in zip(layer, own_layer))
+        expect(abs(got[0] - base[0]) <= SAME, f"{level}: NLL {got[0]}, here {base[0]}")
+        expect(moved <= 8, f"{level}: experts' counts differ by {moved}")
+        expect(got[2] == base[2], f"{level}: text {got[2]!r}, here {base[2]!r}")
+        if level == "aarch64" and "avx2" in want:
+            expect(got == want["avx2"], f"{level}: {got}, avx2 {want['avx2']}")
+        lines.append(f"{level} NLL {got[0]:.6f}, {got[0] - base[0]:+.6f}")
+    return ", ".join(lines)
+
+
 # By how much the mean NLL (nats per token) may change from the checkpoint's own weights, and by how much it may differ
 # between two ways to compute the same: those differ in the order of f32 sums, which may move a rounding.
 FORMATS = {"int8": 0.005, "int4": 0.03, "mxfp4": 0.04}
@@ -207,7 +233,7 @@ def check_quantized(models, model, text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["golden", "sample", "same-bits", "levels", "quantized"])
+    parser.add_argument("what", choices=["golden", "sample", "same-bits", "levels", "foreign", "quantized"])
     parser.add_argument("paths", nargs="+", type=pathlib.Path)
     parser.add_argument("--tools", required=True)
     parser.add_argument("--work", required=True)
@@ -219,6 +245,7 @@ def main():
         "golden": [(check_golden, (folder,)) for folder in options.paths],
         "sample": [(check_sample, tuple(options.paths))],
         "same-bits": [(check_same_bits, tuple(options.paths))],
+        "foreign": [(check_foreign, tuple(options.paths))],
         "quantized": [(check_quantized, tuple(options.paths))],
         "levels": [(check_levels, (folder,)) for folder in options.paths],
     }[options.what]
