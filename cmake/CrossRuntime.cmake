@@ -50,7 +50,7 @@ function(add_moe_cross_archive name)
     endif()
   endforeach()
   # x86-64 code has no fused operations unless they are asked for, and results should be the same.
-  target_compile_options(${cross} PRIVATE --target=aarch64-linux-gnu -ffp-contract=off)
+  target_compile_options(${cross} PRIVATE --target=aarch64-linux-gnu -ffp-contract=off -g0)
   add_moe_archive(${cross} NAME aarch64/lib${name}.a)
 endfunction()
 

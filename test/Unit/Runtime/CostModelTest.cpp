@@ -62,7 +62,7 @@ TEST(CostModel, PeakIsOfLevelAndArithmetic) {
 }
 
 TEST(CostModel, DefaultsCoverEveryLevel) {
-  for (const char *level : {"amx", "avx512bf16", "avx512", "avx2", "x86-64", "aarch64"})
+  for (const char *level : {"amx", "avx512bf16", "avx512", "avx2", "x86-64", "aarch64-bf16", "aarch64"})
     for (Arithmetic arithmetic : {Arithmetic::F32, Arithmetic::BF16, Arithmetic::Int8})
       EXPECT_GT(defaultMachine().peak(level, arithmetic, 1), 0) << level;
   EXPECT_GT(defaultMachine().readBandwidth(1e9, 1), 0);
