@@ -20,9 +20,10 @@
 // CHECK: scf.for %[[R:.*]] = %c0 to %{{.*}} step %c6
 // CHECK: %[[ROW:.*]] = memref.subview %[[ROWS]][%[[R]], 0] [1, 16] [1, 1]
 // CHECK: %[[SUM:.*]]:6 = scf.for %[[K:.*]] = %c0 to %c8 step %c1 iter_args(%[[A0:[^ ]+]] =
+// One panel is held while the rows pass by.
+// CHECK: %[[WK:.*]] = vector.load %[[W]][%[[E]], %c0, %[[K]], %c0] : memref<3x2x8x16xf32>, vector<16xf32>
 // CHECK: %[[XK:.*]] = memref.load %[[ROW]][%[[K]]]
 // CHECK: %[[XB:.*]] = vector.broadcast %[[XK]] : f32 to vector<16xf32>
-// CHECK: %[[WK:.*]] = vector.load %[[W]][%[[E]], %c0, %[[K]], %c0] : memref<3x2x8x16xf32>, vector<16xf32>
 // CHECK: math.fma %[[XB]], %[[WK]], %[[A0]] : vector<16xf32>
 // CHECK: vector.store %[[SUM]]#0, %[[SUMS]][%[[R]], %c0, %c0]
 // CHECK: step %c2
