@@ -36,6 +36,7 @@
 static llvm::cl::opt<std::string> inputFile(llvm::cl::Positional, llvm::cl::desc("<file, or - >"), llvm::cl::init("-"));
 static llvm::cl::list<uint64_t> seeds("seeds", llvm::cl::CommaSeparated,
                                       llvm::cl::desc("Runs the script once for each of these schedules"));
+static llvm::cl::opt<std::string> bug("bug", llvm::cl::desc("Plants the bug of this name"));
 static llvm::cl::opt<bool> isPlain("no-instrument", llvm::cl::desc("Does not check and count accesses to memory"));
 static llvm::cl::opt<bool> isLlvmIr("llvm-ir", llvm::cl::desc("The file is LLVM IR"));
 static llvm::cl::opt<bool> printIr("print-ir",
@@ -44,9 +45,10 @@ static llvm::cl::opt<bool> showTimes("times", llvm::cl::desc("Prints how long ea
 
 /// From the dialects kernels are written in to the LLVM dialect. Arguments are plain pointers.
 static constexpr const char *pipeline =
-    "builtin.module(gpu.module(convert-scf-to-cf,convert-nvgpu-to-nvvm,convert-vector-to-llvm,"
+    "gpu.module(convert-scf-to-cf,convert-nvgpu-to-nvvm,convert-vector-to-llvm,"
     "convert-gpu-to-nvvm{use-bare-ptr-memref-call-conv=1},expand-strided-metadata,lower-affine,convert-arith-to-llvm,"
-    "convert-index-to-llvm,convert-nvvm-to-llvm,convert-cf-to-llvm,reconcile-unrealized-casts))";
+    "convert-index-to-llvm,convert-nvvm-to-llvm,reconcile-unrealized-casts),convert-cf-to-llvm,"
+    "reconcile-unrealized-casts";
 
 /// The kernels of an MLIR file as LLVM IR for NVPTX.
 static llvm::Expected<std::unique_ptr<llvm::Module>> translateMlir(const llvm::MemoryBuffer &file,
@@ -63,9 +65,7 @@ static llvm::Expected<std::unique_ptr<llvm::Module>> translateMlir(const llvm::M
   if (!module)
     return llvm::createStringError("the file cannot be read");
   mlir::PassManager passes(&context);
-  if (mlir::failed(mlir::parsePassPipeline(llvm::StringRef(pipeline).drop_front(strlen("builtin.module(")).drop_back(),
-                                           passes)) ||
-      mlir::failed(passes.run(*module)))
+  if (mlir::failed(mlir::parsePassPipeline(pipeline, passes)) || mlir::failed(passes.run(*module)))
     return llvm::createStringError("the kernels cannot be lowered");
   auto kernels = module->getOps<mlir::gpu::GPUModuleOp>();
   if (!llvm::hasSingleElement(kernels))
@@ -97,6 +97,12 @@ static llvm::Error run() {
   auto file = llvm::MemoryBuffer::getFileOrSTDIN(inputFile, /*IsText=*/true);
   if (!file)
     return llvm::createStringError(inputFile + ": " + file.getError().message());
+  if (!bug.empty()) {
+    auto text = moe::test::plantBug((*file)->getBuffer(), bug);
+    if (!text)
+      return text.takeError();
+    *file = llvm::MemoryBuffer::getMemBufferCopy(*text, inputFile);
+  }
   auto context = std::make_unique<llvm::LLVMContext>();
   std::unique_ptr<llvm::Module> module;
   if (isLlvmIr) {

@@ -305,6 +305,20 @@ Error Script::print(Words &words) {
   return Error::success();
 }
 
+/// Totals on one line, and one for each operation.
+static Error printCounters() {
+  auto counters = json::parse(moe::rt::lastLaunchCounters());
+  if (!counters)
+    return counters.takeError();
+  json::Object &totals = *counters->getAsObject()->getObject("counters");
+  json::Array sites = std::move(*totals.getArray("sites"));
+  totals.erase("sites");
+  outs() << *counters << "\n";
+  for (const json::Value &site : sites)
+    outs() << site << "\n";
+  return Error::success();
+}
+
 Error Script::run(StringRef line) {
   Words words(line);
   StringRef command = words.take();
@@ -312,8 +326,8 @@ Error Script::run(StringRef line) {
                 : command == "launch"                                            ? launch(words)
                 : command == "close" || command == "differ" || command == "same" ? compare(words, command)
                 : command == "print"                                             ? print(words)
-                : command == "counters" ? (outs() << moe::rt::lastLaunchCounters() << "\n", Error::success())
-                                        : words.error("unknown command");
+                : command == "counters"                                          ? printCounters()
+                                                                                 : words.error("unknown command");
   if (!error && !words.empty())
     error = words.error("unexpected '" + words.take() + "'");
   return error;
@@ -327,6 +341,31 @@ std::vector<StringRef> moe::test::findScript(StringRef text) {
     if (size_t at = line.find("EMULATE:"); at != StringRef::npos)
       script.push_back(line.drop_front(at + strlen("EMULATE:")).trim());
   return script;
+}
+
+Expected<std::string> moe::test::plantBug(StringRef text, StringRef name) {
+  std::string result;
+  bool isKnown = false;
+  SmallVector<StringRef> lines;
+  text.split(lines, '\n');
+  for (StringRef line : lines) {
+    StringRef code = line.ltrim();
+    auto [before, comment] = line.rsplit("//");
+    SmallVector<StringRef> names;
+    SplitString(comment, names);
+    if (code.consume_front("//") && code.consume_front(name) && code.consume_front(" ")) {
+      result += code;
+      isKnown = true;
+    } else if (!before.trim().empty() && is_contained(names, name)) {
+      isKnown = true;
+    } else {
+      result += line;
+    }
+    result += '\n';
+  }
+  if (!isKnown)
+    return createStringError("no line with the bug '" + name + "'");
+  return result;
 }
 
 Error moe::test::runScript(ArrayRef<StringRef> lines, function_ref<Expected<const MoeGpuKernel *>(StringRef)> lookup,

@@ -10,9 +10,12 @@
 //   differ NAME NAME TOLERANCE      the opposite
 //   same NAME NAME                  bit by bit
 //   print NAME [COUNT]
-//   counters                        of the last launch, as JSON
+//   counters                        of the last launch, as JSON: a line of totals, then one for each operation
 //
 // TYPE is f32, bf16, f16, i32, i8; ARG is the name of a buffer, or i32:N, i64:N, f32:X.
+//
+// Bugs to be planted into kernels stand in comments too: a line that ends in a comment of names, `... // NAME NAME`, is
+// left out where one of them is planted, and a line that begins with `//NAME ` is put in.
 //
 //===----------------------------------------------------------------------===//
 #ifndef MOE_TEST_LIB_EMULATEKERNELS_SCRIPT_H
@@ -31,6 +34,9 @@ namespace moe::test {
 
 /// The lines of `text` behind "EMULATE:".
 std::vector<llvm::StringRef> findScript(llvm::StringRef text);
+
+/// `text` with the bug `name`; fails if no line mentions it.
+llvm::Expected<std::string> plantBug(llvm::StringRef text, llvm::StringRef name);
 
 struct ScriptOptions {
   /// Prints the time of each launch, and its rate of operations, on standard error.
