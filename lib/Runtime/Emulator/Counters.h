@@ -86,6 +86,8 @@ public:
       slot.isTouched = true;
       touched.push_back(site);
     }
+    if (slot.executions[lane] == mostPending)
+      finish(slot, site, done);
     uint32_t execution = slot.executions[lane]++;
     if (execution >= slot.requests.size())
       slot.requests.resize(execution + 1);
@@ -101,13 +103,8 @@ public:
   /// Calls `done` for requests that some lanes have not made: the warp meets, so they will not.
   template <typename Done> void flush(Done &&done) {
     for (uint32_t site : touched) {
-      Slot &slot = slots[site];
-      for (Request &request : slot.requests)
-        if (request.mask)
-          done(site, request);
-      slot.requests.clear();
-      slot.executions.fill(0);
-      slot.isTouched = false;
+      finish(slots[site], site, done);
+      slots[site].isTouched = false;
     }
     touched.clear();
   }
@@ -118,6 +115,18 @@ private:
     std::vector<Request> requests;
     bool isTouched = false;
   };
+
+  template <typename Done> static void finish(Slot &slot, uint32_t site, Done &&done) {
+    for (Request &request : slot.requests)
+      if (request.mask)
+        done(site, request);
+    slot.requests.clear();
+    slot.executions.fill(0);
+  }
+
+  // A lane that is further ahead of the others than this spins.
+  static constexpr uint32_t mostPending = 1 << 16;
+
   std::vector<Slot> slots;
   std::vector<uint32_t> touched;
 };

@@ -22,7 +22,7 @@ uint32_t *moe_simt_lane;
 
 static constexpr uint32_t blocksOfSeededSchedule = 4;
 static constexpr uint64_t yieldsBeforeNextBlock = 4096;
-static constexpr uint64_t yieldsBeforeGivingUp = 20'000'000;
+static constexpr uint64_t yieldsBeforeGivingUp = 1'000'000;
 
 Block::~Block() {
   if (shared)

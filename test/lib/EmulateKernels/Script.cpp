@@ -300,7 +300,7 @@ Error Script::print(Words &words) {
   values.resize(std::min(count, values.size()));
   outs() << name << ":";
   for (double value : values)
-    outs() << " " << format("%g", value);
+    outs() << " " << format((*buffer)->type == Type::I32 ? "%.0f" : "%g", value);
   outs() << "\n";
   return Error::success();
 }
