@@ -43,6 +43,7 @@ roundtrip = os.environ.get("MOE_CHECK_ROUNDTRIP", "1") != "0"
 tool("moe-opt", config.moe_tools_dir, "--verify-roundtrip" if roundtrip else "")
 tool("moe-compile", config.moe_tools_dir)
 tool("moe-lsp-server", config.moe_tools_dir)
+tool("moe-emulate-kernels", config.moe_tools_dir)
 for name in ("FileCheck", "not", "mlir-runner", "mlir-translate", "split-file", "count"):
     tool(name, config.llvm_tools_dir)
 

@@ -50,13 +50,21 @@ def GroupedMatmulToLoops : Pass<"moe-grouped-matmul-to-loops", "::mlir::ModuleOp
 
     | recipe | level | types |
     |---|---|---|
-    | tiles of 16 rows, 16 columns and 32 k in AMX registers | amx | bf16, weights in pairs |
+    | tiles of 16 rows, 16 columns and 32 k of bf16 or 64 of i8 in AMX registers | amx | bf16, weights in pairs; i8, in quads |
     | dot products of pairs (vdpbf16ps, bfdot) | avx512bf16, aarch64-bf16 | bf16, weights in pairs |
+    | dot products of quads (vpdpbusd) or multiplications | all others | i8, weights in quads |
+    | f32 fused multiply-add on decoded weights | all | codes of 4 bits |
     | f32 fused multiply-add | all | any |
 
     For each group, rows are taken in blocks; a block of few rows, where the time goes to reading weights, is read in place
     with many panels at once, a larger one is gathered into a scratch buffer first. For each step over panels, the sums of
-    all rows of the block go to a second scratch buffer; then the epilogue runs on them, row by row, 16 columns at a time.
+    rows of the block go to a second scratch buffer; then the epilogue runs on them, row by row, 16 columns at a time. In
+    AMX tiles that is done for some rows while others are multiplied; rows too deep for the cache are done in blocks of K,
+    with the sums of up to 128 panels in memory in between, which changes no bit.
+
+    Where the level has an instruction for it, the epilogue's last rounding to bf16 is that instruction: it takes denormal
+    numbers as zeros.
+
     The inner loops form a static ladder of rows and panels with all sums in registers. There are no masks in them; the
     last panel, where N is no multiple of 16, is stored by a narrower vector.
 
@@ -99,8 +107,8 @@ def GroupedMatmulToLoops : Pass<"moe-grouped-matmul-to-loops", "::mlir::ModuleOp
     weights must be contiguous. Offsets and choices are trusted.
   }];
   let dependentDialects = ["::mlir::amx::AMXDialect", "::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
-                           "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect",
-                           "::mlir::x86vector::X86VectorDialect"];
+                           "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect",
+                           "::mlir::vector::VectorDialect", "::mlir::x86vector::X86VectorDialect"];
 }
 
 def TopKToVectors : Pass<"moe-top-k-to-vectors"> {

@@ -1,14 +1,21 @@
-//===- AmxRecipe.cpp - products of bf16 in AMX tiles ----------------------===//
+//===- AmxRecipe.cpp - products of bf16 and of i8 in AMX tiles ------------===//
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// A tile multiplication takes 16 rows of x, 16 columns and 32 k. Rows are packed into tiles of 1 KB first, which also
-// keeps them from lying 4 KB apart; weights in pairs are tiles as they are: 16 pairs of k make one. All sums of one
-// inner loop stay in tiles over the whole K, so every element is added in the instruction's own order, whatever the
-// number of rows and panels.
+// A tile multiplication takes 16 rows of x, 16 columns and 32 k of bf16 or 64 of i8. Rows are packed into tiles of 1 KB
+// first, which also keeps them from lying 4 KB apart; weights in pairs or quads are tiles as they are: 16 of them make
+// one. Every element is added in the instruction's own order, whatever the number of rows and panels.
 //
-// Rows that fill no tile are not cleared: they only reach sums that nobody reads. Where K is no multiple of 32, x ends
-// in zeros, and the last tile of a panel is a copy that does too: what lies behind a panel may be anything.
+// Loads limit the rate: a multiplication takes as long as one tile from the second-level cache. So three tiles of rows
+// are multiplied with two panels, six sums and two registers for operands, of which one is loaded anew for most
+// multiplications but found in the first-level cache then. What is left over is done by pairs. The tiles of rows that
+// are multiplied together lie together. Rows are done, and stored, while the next ones are multiplied.
+//
+// Rows of great depth do not stay in the second-level cache. They are done in blocks of K, with the sums of some panels
+// in memory in between.
+//
+// Rows that fill no tile are not cleared: they only reach sums that nobody reads. Where K is no multiple of a tile's, x
+// ends in zeros, and the last tile of a panel is a copy that does too: what lies behind a panel may be anything.
 //
 //===----------------------------------------------------------------------===//
 
@@ -26,243 +33,423 @@
 using namespace mlir;
 using namespace moe;
 
-static constexpr int64_t tileRows = 16, tileDepth = 32, panelWidth = GroupedMatmulOp::panelWidth;
+static constexpr int64_t tileRows = 16, panelWidth = GroupedMatmulOp::panelWidth, sumsOfTile = tileRows * panelWidth;
+static constexpr int64_t tileBytes = 1024, lineBytes = tileBytes / tileRows;
 /// Rows of a block: x in tiles should stay in the second-level cache while panels pass by.
 static constexpr int64_t maxBlockRows = 256, maxBlockBytes = 1 << 20;
-/// Tiles of sums in one inner loop. With the operands' tiles all eight registers are in use.
-static constexpr int64_t maxSums = 4;
+/// Sums that blocks of K leave in memory.
+static constexpr int64_t maxSumBytes = 2 << 20;
+/// Tile registers, and how many of them hold sums at most.
+static constexpr int64_t registers = 8, maxSums = 6;
+/// Panels that one row tile is multiplied with.
+static constexpr int64_t maxPanels = 4;
 
 namespace {
 class AmxRecipe : public KernelRecipe {
 public:
   AmxRecipe(GroupedMatmulOp op);
 
+  Type getSumType(MLIRContext *context) const override {
+    return isInteger ? Type(IntegerType::get(context, 32)) : KernelRecipe::getSumType(context);
+  }
   void prepare(OpBuilder &b) override;
-  void packRows(OpBuilder &b, size_t plan, const RowBlock &rows) override;
-  void multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels, Value sums) override;
+  void packRows(OpBuilder &b, size_t plan, const RowBlock &rows, const DepthBlock *block) override;
+  void multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels, const DepthBlock *block,
+                RowsDone done) override;
 
 private:
   int64_t weightCount() const { return weights.size(); }
   int64_t wholeTiles() const { return depth / tileDepth; }
-  int64_t tilesOfRow() const { return llvm::divideCeil(depth, tileDepth); }
   bool hasOneTile(size_t plan) const { return plan == 0; }
-  /// Where tiles of rows lie, in elements: from one tile of a row to the next, and from a row of a tile to the next.
-  struct Layout {
+
+  /// Tiles of rows, up to `together` of them side by side: first those that fill a group, then (of three) pairs.
+  struct Groups {
+    Value whole, count; ///< groups that are full, and all
+  };
+  Groups groupsOf(OpBuilder &b, const RowBlock &rows);
+  /// A group of tiles of rows, or its part that has `count` tiles.
+  struct RowTiles {
+    int64_t count;
+    Value first;             ///< index of the first tile
+    Value start;             ///< where they begin, in elements
+    Value tileStep, rowStep; ///< from a tile to the next in the direction of K, from a row to the next
+    Value lines = nullptr;   ///< of the next panels to fetch per tile and step; null if there is only one row tile
+  };
+  /// Which tiles of K: those of `block`, or all.
+  struct Depth {
+    Value begin, count;
+  };
+  Depth depthOf(OpBuilder &b, const DepthBlock *block);
+  struct Strides {
     Value tileStep, rowStep;
   };
-  Layout layoutOf(OpBuilder &b, size_t plan, const RowBlock &rows);
+  Strides oneTile(OpBuilder &b, const RowBlock &rows);
 
-  void packRow(OpBuilder &b, Value row, Value tile, Value inner, const Layout &layout);
+  Value lastTile(OpBuilder &b) { return index(b, wholeTiles()); }
+  void packRow(OpBuilder &b, Value row, Value first, Value tileStep, const Depth &range);
   void copyTails(OpBuilder &b, Value group, const PanelBlock &panels);
-  /// The inner loop for `count` tiles of rows from `firstTile` and `panels`; the row of `sums` is that of the tiles.
-  void multiplyTiles(OpBuilder &b, size_t plan, int64_t count, Value firstTile, const Layout &layout, Value group,
-                     const PanelBlock &panels, Value sums);
-  void prefetch(OpBuilder &b, size_t plan, Value group, const PanelBlock &panels, Value pair, Value k, int64_t panel);
+  /// The inner loop for some tiles of rows and `panels`. The sums go to `sums` from `sumStart` on, tile by tile; with a
+  /// block of K they are added to what is there.
+  void prefetchOutput(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels, Value k);
+  void multiplyTiles(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
+                     const DepthBlock *block, Value sumStart);
+  void prefetchPanels(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
+                      const Depth &range, Value k);
 
   GroupedMatmulOp op;
   int64_t depth;
-  SmallVector<Value> weights; ///< [E, panels, pairs of k, 32]
-  Value packed;               ///< tiles of rows x tiles of k, 16 x 32 elements each
-  Value tails;                ///< the last tiles of up to maxSums panels; null if K is a multiple of 32
+  bool isInteger;
+  Type element;
+  int64_t tileDepth, tileSize; ///< elements of a row of a tile, and of a tile
+  int64_t together;            ///< tiles of rows in one inner loop, of blocks of many rows
+  int64_t blockTiles;          ///< tiles of K in a block; all, if K is not cut
+  SmallVector<Value> weights;  ///< [E, panels, pairs or quads of k, tileDepth]
+  Value packed;                ///< groups of tiles of rows x tiles of k x tiles of the group, 16 x tileDepth elements
+  Value tails;                 ///< the last tiles of up to maxPanels panels; null if K is a multiple of a tile's
+  Value sums;                  ///< tiles; with blocks of K, behind them 16 zeros
+  int64_t zeroSums = 0;        ///< where those are
 };
 } // namespace
 
-static Value zeros(OpBuilder &b, Location loc, int64_t count) {
-  return arith::ConstantOp::create(b, loc, b.getZeroAttr(VectorType::get({count}, b.getBF16Type())));
-}
-
-AmxRecipe::AmxRecipe(GroupedMatmulOp op) : KernelRecipe(op.getLoc()), op(op), depth(op.getDepth()) {
+AmxRecipe::AmxRecipe(GroupedMatmulOp op)
+    : KernelRecipe(op.getLoc()), op(op), depth(op.getDepth()), isInteger(op.isInteger()),
+      element(cast<ShapedType>(op.getX().getType()).getElementType()),
+      tileDepth(lineBytes / (element.getIntOrFloatBitWidth() / 8)), tileSize(tileRows * tileDepth) {
   weights.assign(op.getWeights().begin(), op.getWeights().end());
-  auto stepsFor = [&](int64_t tiles) {
-    SmallVector<int64_t, 3> steps{std::max<int64_t>(maxSums / (tiles * weightCount()), 1)};
-    if (steps.front() > 1)
-      steps.push_back(1);
-    return steps;
+  auto steps = [&](int64_t panels) {
+    SmallVector<int64_t, 3> list{std::max<int64_t>(panels / weightCount(), 1)};
+    if (list.front() > 1)
+      list.push_back(1);
+    return list;
   };
-  plans.push_back({tileRows, stepsFor(1)});
-  int64_t rows = maxBlockBytes / (2 * tileDepth * tilesOfRow()) / (2 * tileRows) * (2 * tileRows);
-  plans.push_back({std::clamp(rows, 2 * tileRows, maxBlockRows), stepsFor(weightCount() > 2 ? 1 : 2)});
+  plans.push_back({tileRows, steps(maxPanels)});
+
+  Plan many{maxBlockRows, steps(2)};
+  together = std::min<int64_t>(maxSums / (weightCount() * many.panelSteps.front()), 3);
+  int64_t tiles = llvm::divideCeil(depth, tileDepth), most = maxBlockBytes / (maxBlockRows / tileRows * tileBytes);
+  blockTiles = tiles;
+  if (depth % tileDepth == 0) {
+    many.depthBlocks = llvm::divideCeil(tiles, most);
+    blockTiles = llvm::divideCeil(tiles, many.depthBlocks);
+    many.panelsOfBlock = maxSumBytes / (maxBlockRows * panelWidth * 4 * weightCount()) / 2 * 2;
+    if (int64_t columns = op.getNumColumns(); !ShapedType::isDynamic(columns))
+      many.panelsOfBlock = std::min<int64_t>(many.panelsOfBlock, llvm::alignTo(columns, 2 * panelWidth) / panelWidth);
+  } else {
+    int64_t rows = maxBlockBytes / (tileBytes * tiles) / together * together * tileRows;
+    many.maxRows = std::clamp(rows, together * tileRows, maxBlockRows);
+  }
+  plans.push_back(many);
 }
 
 void AmxRecipe::prepare(OpBuilder &b) {
   for (Value &weight : weights)
     weight = memref::CollapseShapeOp::create(b, loc, weight, SmallVector<ReassociationIndices>{{0}, {1}, {2}, {3, 4}});
-  Type bf16 = b.getBF16Type();
-  packed = allocate(b, MemRefType::get({getPlans().back().maxRows * tilesOfRow() * tileDepth}, bf16));
+  const Plan &many = getPlans().back();
+  // With pairs, there may be room for one tile more than there are.
+  int64_t rowTiles = llvm::alignTo(many.maxRows / tileRows, 2);
+  int64_t tiles = std::max(rowTiles * blockTiles, int64_t(llvm::divideCeil(depth, tileDepth)));
+  packed = allocate(b, MemRefType::get({tiles * tileSize}, element));
   if (depth % tileDepth)
-    tails = allocate(b, MemRefType::get({maxSums, tileRows, tileDepth}, bf16));
+    tails = allocate(b, MemRefType::get({maxPanels, tileRows, tileDepth}, element));
+  int64_t sumTiles = maxSums;
+  if (many.depthBlocks > 1)
+    sumTiles = zeroSums = rowTiles * many.panelsOfBlock * weightCount();
+  zeroSums *= sumsOfTile;
+  Type sumType = getSumType(b.getContext());
+  sums = allocate(b, MemRefType::get({sumTiles * sumsOfTile + (zeroSums ? panelWidth : 0)}, sumType));
+  if (zeroSums) {
+    Value zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(VectorType::get({panelWidth}, sumType)));
+    vector::StoreOp::create(b, loc, zeros, sums, index(b, zeroSums));
+  }
 }
 
 /// A row alone lies as it is: loaded with a distance of 0, its tiles are 16 copies of it.
-AmxRecipe::Layout AmxRecipe::layoutOf(OpBuilder &b, size_t plan, const RowBlock &rows) {
-  Value tileStep = index(b, tileRows * tileDepth), rowStep = index(b, tileDepth);
-  if (!hasOneTile(plan))
-    return {tileStep, rowStep};
+AmxRecipe::Strides AmxRecipe::oneTile(OpBuilder &b, const RowBlock &rows) {
+  Value tile = index(b, tileSize), line = index(b, tileDepth);
   Value alone = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, subtract(b, rows.end, rows.begin), index(b, 1));
-  return {arith::SelectOp::create(b, loc, alone, rowStep, tileStep),
-          arith::SelectOp::create(b, loc, alone, index(b, 0), rowStep)};
+  return {arith::SelectOp::create(b, loc, alone, line, tile),
+          arith::SelectOp::create(b, loc, alone, index(b, 0), line)};
 }
 
-/// Copies the elements of `row` to row `inner` of the tiles of tile row `tile`.
-void AmxRecipe::packRow(OpBuilder &b, Value row, Value tile, Value inner, const Layout &layout) {
+AmxRecipe::Groups AmxRecipe::groupsOf(OpBuilder &b, const RowBlock &rows) {
+  Value tiles = divide(b, add(b, subtract(b, rows.end, rows.begin), tileRows - 1), tileRows);
+  if (together < 3) {
+    Value count = divide(b, add(b, tiles, together - 1), together);
+    return {count, count};
+  }
+  // 3 n tiles, or 2 or 4 more. There are at least two: one is the other plan's.
+  Value pairs = remainder(b, multiplyBy(b, tiles, 2), 3);
+  Value whole = divide(b, subtract(b, tiles, multiplyBy(b, pairs, 2)), 3);
+  return {whole, add(b, whole, pairs)};
+}
+
+AmxRecipe::Depth AmxRecipe::depthOf(OpBuilder &b, const DepthBlock *block) {
+  if (!block)
+    return {index(b, 0), index(b, wholeTiles())};
+  Value begin = multiplyBy(b, block->number, blockTiles);
+  return {begin, arith::MinSIOp::create(b, loc, subtract(b, lastTile(b), begin), index(b, blockTiles))};
+}
+
+/// Copies the elements of `row` in the tiles of `range` to the packed tiles: to `first`, then `tileStep` further on.
+void AmxRecipe::packRow(OpBuilder &b, Value row, Value first, Value tileStep, const Depth &range) {
   bool isContiguous = cast<MemRefType>(row.getType()).isLastDimUnitStride();
+  auto zeros = [&](int64_t count) -> Value {
+    return arith::ConstantOp::create(b, loc, b.getZeroAttr(VectorType::get({count}, element)));
+  };
   auto load = [&](OpBuilder &b, Value k, int64_t count) -> Value {
     if (isContiguous)
-      return vector::LoadOp::create(b, loc, VectorType::get({count}, b.getBF16Type()), row, k);
-    Value vector = zeros(b, loc, count);
+      return vector::LoadOp::create(b, loc, VectorType::get({count}, element), row, k);
+    Value vector = zeros(count);
     for (int64_t i = 0; i < count; ++i)
       vector = vector::InsertOp::create(b, loc, memref::LoadOp::create(b, loc, row, add(b, k, i)), vector, i);
     return vector;
   };
-  Value first = multiplyBy(b, tile, tilesOfRow() * tileRows * tileDepth);
-  first = add(b, first, multiplyBy(b, inner, tileDepth));
   auto store = [&](OpBuilder &b, Value vector, Value k) {
-    Value offset = arith::MulIOp::create(b, loc, k, layout.tileStep);
+    Value offset = arith::MulIOp::create(b, loc, k, tileStep);
     vector::StoreOp::create(b, loc, vector, packed, add(b, first, offset));
   };
-  loop(b, index(b, 0), index(b, wholeTiles()), 1,
-       [&](OpBuilder &b, Value k) { store(b, load(b, multiplyBy(b, k, tileDepth), tileDepth), k); });
+  loop(b, index(b, 0), range.count, 1, [&](OpBuilder &b, Value k) {
+    store(b, load(b, multiplyBy(b, add(b, range.begin, k), tileDepth), tileDepth), k);
+  });
   if (int64_t rest = depth % tileDepth) {
     Value tail = load(b, index(b, wholeTiles() * tileDepth), rest);
-    tail = vector::InsertStridedSliceOp::create(b, loc, tail, zeros(b, loc, tileDepth), ArrayRef<int64_t>{0},
+    tail = vector::InsertStridedSliceOp::create(b, loc, tail, zeros(tileDepth), ArrayRef<int64_t>{0},
                                                 ArrayRef<int64_t>{1});
-    store(b, tail, index(b, wholeTiles()));
+    store(b, tail, lastTile(b));
   }
 }
 
-void AmxRecipe::packRows(OpBuilder &b, size_t plan, const RowBlock &rows) {
-  Layout layout = layoutOf(b, plan, rows);
+void AmxRecipe::packRows(OpBuilder &b, size_t plan, const RowBlock &rows, const DepthBlock *block) {
+  Depth range = depthOf(b, block);
+  if (hasOneTile(plan)) {
+    Value step = oneTile(b, rows).tileStep;
+    loop(b, rows.begin, rows.end, 1, [&](OpBuilder &b, Value row) {
+      Value first = multiplyBy(b, subtract(b, row, rows.begin), tileDepth);
+      packRow(b, rows.source.row(b, row), first, step, range);
+    });
+    return;
+  }
+  Value whole = multiplyBy(b, groupsOf(b, rows).whole, together);
   loop(b, rows.begin, rows.end, 1, [&](OpBuilder &b, Value row) {
-    Value position = subtract(b, row, rows.begin);
-    packRow(b, rows.source.row(b, row), divide(b, position, tileRows), remainder(b, position, tileRows), layout);
+    Value position = subtract(b, row, rows.begin), tile = divide(b, position, tileRows);
+    Value width = index(b, together), start = index(b, 0);
+    if (together == 3) {
+      Value isWhole = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, tile, whole);
+      width = arith::SelectOp::create(b, loc, isWhole, width, index(b, 2));
+      start = arith::SelectOp::create(b, loc, isWhole, start, whole);
+    }
+    // The group begins at `tile - inGroup`, and is as many tiles long as those before.
+    Value inGroup = arith::RemUIOp::create(b, loc, subtract(b, tile, start), width);
+    Value first = multiplyBy(b, subtract(b, tile, inGroup), blockTiles * tileSize);
+    first = add(b, first, multiplyBy(b, inGroup, tileSize));
+    first = add(b, first, multiplyBy(b, remainder(b, position, tileRows), tileDepth));
+    packRow(b, rows.source.row(b, row), first, multiplyBy(b, width, tileSize), range);
   });
 }
 
 /// Copies the last tiles of the panels to `tails`, filled up with zeros.
 void AmxRecipe::copyTails(OpBuilder &b, Value group, const PanelBlock &panels) {
-  auto vectorType = VectorType::get({tileDepth}, b.getBF16Type());
+  auto vectorType = VectorType::get({tileDepth}, element);
   Value zero = index(b, 0);
-  int64_t pairs = llvm::divideCeil(depth % tileDepth, 2);
+  int64_t lines = llvm::divideCeil(depth % tileDepth, tileDepth / tileRows);
   for (auto [w, weight] : llvm::enumerate(weights))
     for (int64_t p = 0; p < panels.count; ++p) {
       Value number = index(b, int64_t(w) * panels.count + p), panel = add(b, panels.first, p);
-      for (int64_t pair = 0; pair < tileRows; ++pair) {
-        Value line = zeros(b, loc, tileDepth);
-        if (pair < pairs)
-          line =
-              vector::LoadOp::create(b, loc, vectorType, weight,
-                                     ValueRange{group, panel, index(b, wholeTiles() * (tileDepth / 2) + pair), zero});
-        vector::StoreOp::create(b, loc, line, tails, ValueRange{number, index(b, pair), zero});
+      for (int64_t line = 0; line < tileRows; ++line) {
+        Value vector;
+        if (line < lines)
+          vector = vector::LoadOp::create(b, loc, vectorType, weight,
+                                          ValueRange{group, panel, index(b, wholeTiles() * tileRows + line), zero});
+        else
+          vector = arith::ConstantOp::create(b, loc, b.getZeroAttr(vectorType));
+        vector::StoreOp::create(b, loc, vector, tails, ValueRange{number, index(b, line), zero});
       }
     }
 }
 
-/// One row tile: the lines of the panel's tile some steps ahead, to the first-level cache. More: a share of the panels
-/// of the next step, to the second-level cache; 256 rows fetch just all of them.
-void AmxRecipe::prefetch(OpBuilder &b, size_t plan, Value group, const PanelBlock &panels, Value pair, Value k,
-                         int64_t panel) {
-  Value zero = index(b, 0);
-  int64_t w = panel / panels.count, p = panel % panels.count;
-  if (hasOneTile(plan)) {
-    constexpr int64_t stepsAhead = 4;
-    Value first = multiplyBy(b, add(b, k, stepsAhead), tileDepth / 2);
-    for (int64_t line = 0; line < tileRows; ++line)
-      memref::PrefetchOp::create(b, loc, weights[w],
-                                 ValueRange{group, add(b, panels.first, p), add(b, first, line), zero},
-                                 /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
-    return;
+/// One row tile: the lines of the panels' tiles some steps ahead, to the first-level cache. More: a share of the panels
+/// of the next step, to the second-level cache, so that all rows together fetch them all.
+void AmxRecipe::prefetchPanels(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
+                               const Depth &range, Value k) {
+  constexpr int64_t stepsAhead = 4;
+  Value panel = panels.first, first = multiplyBy(b, add(b, k, stepsAhead), tileRows), lines = index(b, tileRows);
+  if (tiles.lines) {
+    panel = add(b, panel, panels.count); // panels lie one after the other
+    first = add(b, multiplyBy(b, tiles.first, blockTiles), multiplyBy(b, k, tiles.count));
+    first = arith::MulIOp::create(b, loc, first, tiles.lines);
+    first = add(b, first, multiplyBy(b, range.begin, tileRows));
+    lines = multiplyBy(b, tiles.lines, tiles.count);
   }
-  constexpr int64_t lines = 4;
-  int64_t perPanel = std::max<int64_t>(lines / (weightCount() * panels.count), 1);
-  // Panels lie one after the other.
-  Value first = multiplyBy(b, add(b, multiplyBy(b, pair, wholeTiles()), k), perPanel);
-  for (int64_t line = 0; line < perPanel; ++line)
-    memref::PrefetchOp::create(b, loc, weights[w],
-                               ValueRange{group, add(b, panels.first, panels.count + p), add(b, first, line), zero},
-                               /*isWrite=*/false, /*localityHint=*/2, /*isDataCache=*/true);
+  int64_t locality = tiles.lines ? 2 : 3;
+  loop(b, first, add(b, first, lines), 1, [&](OpBuilder &b, Value line) {
+    for (Value weight : weights)
+      for (int64_t p = 0; p < panels.count; ++p)
+        memref::PrefetchOp::create(b, loc, weight, ValueRange{rows.group, add(b, panel, p), line, index(b, 0)},
+                                   /*isWrite=*/false, locality, /*isDataCache=*/true);
+  });
 }
 
-void AmxRecipe::multiplyTiles(OpBuilder &b, size_t plan, int64_t count, Value firstTile, const Layout &layout,
-                              Value group, const PanelBlock &panels, Value sums) {
-  auto operandType = amx::TileType::get({tileRows, tileDepth}, b.getBF16Type());
-  auto sumType = amx::TileType::get({tileRows, panelWidth}, b.getF32Type());
-  int64_t panelCount = weightCount() * panels.count;
-  Value zero = index(b, 0), pair = divide(b, firstTile, 2);
-  SmallVector<Value> rowTiles;
-  for (int64_t t = 0; t < count; ++t)
-    rowTiles.push_back(multiplyBy(b, add(b, firstTile, t), tilesOfRow() * tileRows * tileDepth));
+/// A row of the output in each step, to the second-level cache: most rows there are.
+void AmxRecipe::prefetchOutput(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
+                               Value k) {
+  Value row = add(b, add(b, rows.begin, multiplyBy(b, tiles.first, tileRows)), k);
+  memref::PrefetchOp::create(b, loc, op.getInit(), ValueRange{row, multiplyBy(b, panels.first, panelWidth)},
+                             /*isWrite=*/false, /*localityHint=*/2, /*isDataCache=*/true);
+}
 
-  // Loads next to their first use; `weightTile` loads the tile of a panel.
+void AmxRecipe::multiplyTiles(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
+                              const DepthBlock *block, Value sumStart) {
+  Type sumElement = getSumType(b.getContext());
+  auto operandType = amx::TileType::get({tileRows, tileDepth}, element);
+  auto sumType = amx::TileType::get({tileRows, panelWidth}, sumElement);
+  int64_t panelCount = weightCount() * panels.count, sumCount = tiles.count * panelCount;
+  Value zero = index(b, 0), sumStride = index(b, panelWidth);
+  Depth range = depthOf(b, block);
+
+  // Loads next to their first use; `weightTile` loads the tile of a panel. Where registers are too few for the tiles of
+  // all rows, there is one for the last of them, and panels take the rows forwards and backwards in turn.
+  bool keepsRows = sumCount + tiles.count + 1 <= registers;
   auto step = [&](OpBuilder &b, Value k, ValueRange sums, function_ref<Value(OpBuilder &, int64_t)> weightTile,
                   bool fetches) {
-    SmallVector<Value> next(sums), weightTiles(panelCount);
-    Value offset = arith::MulIOp::create(b, loc, k, layout.tileStep);
-    for (int64_t t = 0; t < count; ++t) {
-      Value rowTile;
-      for (int64_t p = 0; p < panelCount; ++p) {
-        if (!weightTiles[p])
-          weightTiles[p] = weightTile(b, p);
-        if (!rowTile)
-          rowTile = amx::TileLoadOp::create(b, loc, operandType, packed, ValueRange{add(b, rowTiles[t], offset)},
-                                            layout.rowStep);
+    SmallVector<Value> next(sums), rowTiles(tiles.count);
+    Value offset = add(b, tiles.start, arith::MulIOp::create(b, loc, k, tiles.tileStep).getResult());
+    for (int64_t p = 0; p < panelCount; ++p) {
+      Value weight = weightTile(b, p);
+      for (int64_t i = 0; i < tiles.count; ++i) {
+        int64_t t = !keepsRows && p % 2 ? tiles.count - 1 - i : i;
+        Value rowTile = rowTiles[t];
+        if (!rowTile) {
+          if (!keepsRows)
+            llvm::fill(rowTiles, Value());
+          rowTile = rowTiles[t] = amx::TileLoadOp::create(b, loc, operandType, packed,
+                                                          ValueRange{add(b, offset, t * tileSize)}, tiles.rowStep);
+        }
         Value &sum = next[t * panelCount + p];
-        sum = amx::TileMulFOp::create(b, loc, sumType, rowTile, weightTiles[p], sum);
-        if (fetches && t == 0)
-          prefetch(b, plan, group, panels, pair, k, p);
+        if (isInteger)
+          sum = amx::TileMulIOp::create(b, loc, sumType, rowTile, weight, sum, /*isZextLhs=*/false,
+                                        /*isZextRhs=*/false);
+        else
+          sum = amx::TileMulFOp::create(b, loc, sumType, rowTile, weight, sum);
+        if (fetches && i == 0 && p == 0)
+          prefetchPanels(b, tiles, rows, panels, range, k);
       }
     }
+    if (fetches && tiles.lines)
+      prefetchOutput(b, tiles, rows, panels, k);
     return next;
   };
 
   SmallVector<Value> results;
-  for (int64_t i = 0; i < count * panelCount; ++i)
-    results.push_back(amx::TileZeroOp::create(b, loc, sumType));
+  if (block) {
+    Value isFirst = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, block->number, zero);
+    Value stride = arith::SelectOp::create(b, loc, isFirst, zero, sumStride), none = index(b, zeroSums);
+    for (int64_t i = 0; i < sumCount; ++i) {
+      Value at = arith::SelectOp::create(b, loc, isFirst, none, add(b, sumStart, i * sumsOfTile));
+      results.push_back(amx::TileLoadOp::create(b, loc, sumType, sums, ValueRange{at}, stride));
+    }
+  } else {
+    for (int64_t i = 0; i < sumCount; ++i)
+      results.push_back(amx::TileZeroOp::create(b, loc, sumType));
+  }
   if (wholeTiles() > 0) {
     auto body = [&](OpBuilder &b, Location, Value k, ValueRange accumulators) {
-      Value firstPair = multiplyBy(b, k, tileDepth / 2);
+      Value firstLine = multiplyBy(b, add(b, range.begin, k), tileRows);
       auto weightTile = [&](OpBuilder &b, int64_t panel) -> Value {
-        return amx::TileLoadOp::create(b, loc, operandType, weights[panel / panels.count],
-                                       ValueRange{group, add(b, panels.first, panel % panels.count), firstPair, zero});
+        return amx::TileLoadOp::create(
+            b, loc, operandType, weights[panel / panels.count],
+            ValueRange{rows.group, add(b, panels.first, panel % panels.count), firstLine, zero});
       };
       scf::YieldOp::create(b, loc, step(b, k, accumulators, weightTile, /*fetches=*/true));
     };
-    auto loop = scf::ForOp::create(b, loc, zero, index(b, wholeTiles()), index(b, 1), results, body);
+    auto loop = scf::ForOp::create(b, loc, zero, range.count, index(b, 1), results, body);
     results.assign(loop.result_begin(), loop.result_end());
   }
   if (tails) {
     auto weightTile = [&](OpBuilder &b, int64_t panel) -> Value {
       return amx::TileLoadOp::create(b, loc, operandType, tails, ValueRange{index(b, panel), zero, zero});
     };
-    results = step(b, index(b, wholeTiles()), results, weightTile, /*fetches=*/false);
+    results = step(b, lastTile(b), results, weightTile, /*fetches=*/false);
   }
-
-  Value stride = index(b, cast<MemRefType>(sums.getType()).getDimSize(1) * panelWidth);
-  Value sumRow = multiplyBy(b, firstTile, tileRows);
-  for (int64_t t = 0; t < count; ++t)
-    for (int64_t p = 0; p < panelCount; ++p)
-      amx::TileStoreOp::create(b, loc, sums, ValueRange{add(b, sumRow, t * tileRows), index(b, p), zero},
-                               results[t * panelCount + p], stride);
+  for (auto [number, result] : llvm::enumerate(results))
+    amx::TileStoreOp::create(b, loc, sums, ValueRange{add(b, sumStart, int64_t(number) * sumsOfTile)}, result,
+                             sumStride);
 }
 
-void AmxRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels, Value sums) {
+void AmxRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels,
+                         const DepthBlock *block, RowsDone done) {
   if (tails)
     copyTails(b, rows.group, panels);
-  Value zero = index(b, 0);
-  Layout layout = layoutOf(b, plan, rows);
-  if (hasOneTile(plan))
-    return multiplyTiles(b, plan, 1, zero, layout, rows.group, panels, sums);
-  // The last pair of tiles may have one that holds no row: its sums go where nobody looks.
-  int64_t together = weightCount() * panels.count * 2 <= maxSums ? 2 : 1;
-  Value tiles = divide(b, add(b, subtract(b, rows.end, rows.begin), tileRows - 1), tileRows);
-  loop(b, zero, tiles, together,
-       [&](OpBuilder &b, Value tile) { multiplyTiles(b, plan, together, tile, layout, rows.group, panels, sums); });
+  Value zero = index(b, 0), rowCount = subtract(b, rows.end, rows.begin);
+  int64_t panelCount = weightCount() * panels.count;
+  // The sums of a row: tiles from `start` on are those of tile row `firstTile` and the next.
+  auto finish = [&](Value first, Value end, Value firstTile, Value start) {
+    auto type = VectorType::get({panelWidth}, getSumType(b.getContext()));
+    done(b, first, end, [&](OpBuilder &b, Value position, int64_t number) -> Value {
+      Value tile = subtract(b, divide(b, position, tileRows), firstTile);
+      Value at = add(b, start, multiplyBy(b, tile, panelCount * sumsOfTile));
+      at = add(b, at, multiplyBy(b, remainder(b, position, tileRows), panelWidth));
+      return vector::LoadOp::create(b, loc, type, sums, ValueRange{add(b, at, number * sumsOfTile)});
+    });
+  };
+  if (hasOneTile(plan)) {
+    Strides strides = oneTile(b, rows);
+    multiplyTiles(b, {1, zero, zero, strides.tileStep, strides.rowStep}, rows, panels, block, zero);
+    return finish(zero, rowCount, zero, zero);
+  }
+
+  Groups groups = groupsOf(b, rows);
+  Value line = index(b, tileDepth), sumBase = zero;
+  Value lines =
+      arith::CeilDivUIOp::create(b, loc, index(b, tileRows), divide(b, add(b, rowCount, tileRows - 1), tileRows));
+  if (block)
+    sumBase = multiplyBy(b, subtract(b, panels.first, block->firstPanel),
+                         weightCount() * getPlans()[plan].maxRows / tileRows * sumsOfTile);
+  loop(b, zero, groups.count, 1, [&](OpBuilder &b, Value group) {
+    Value first = multiplyBy(b, group, together), count = index(b, together), sumStart = sumBase;
+    Value isWhole;
+    if (together == 3) {
+      isWhole = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, group, groups.whole);
+      Value inPairs = add(b, multiplyBy(b, group, 2), groups.whole);
+      first = arith::SelectOp::create(b, loc, isWhole, first, inPairs);
+      count = arith::SelectOp::create(b, loc, isWhole, count, index(b, 2));
+    }
+    if (block)
+      sumStart = add(b, sumStart, multiplyBy(b, first, panelCount * sumsOfTile));
+    Value start = multiplyBy(b, first, blockTiles * tileSize);
+    auto multiplyGroup = [&](int64_t count) {
+      multiplyTiles(b, {count, first, start, index(b, count * tileSize), line, lines}, rows, panels, block, sumStart);
+    };
+    if (isWhole) {
+      auto choice = scf::IfOp::create(b, loc, isWhole, /*withElseRegion=*/true);
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPoint(choice.thenYield());
+      multiplyGroup(3);
+      b.setInsertionPoint(choice.elseYield());
+      multiplyGroup(2);
+    } else {
+      multiplyGroup(together);
+    }
+    OpBuilder::InsertionGuard guard(b);
+    if (block) {
+      Value isLast = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, block->number,
+                                           index(b, getPlans()[plan].depthBlocks - 1));
+      b.setInsertionPoint(scf::IfOp::create(b, loc, isLast, /*withElseRegion=*/false).thenYield());
+    }
+    Value firstRow = multiplyBy(b, first, tileRows), end = multiplyBy(b, add(b, first, count), tileRows);
+    finish(firstRow, arith::MinSIOp::create(b, loc, end, rowCount), first, sumStart);
+  });
 }
 
 std::unique_ptr<KernelRecipe> moe::makeAmxRecipe(GroupedMatmulOp op, const IsaLevel *level) {
-  if (!level || !level->hasAmx || op.getWeightRank() != 5 || int64_t(op.getWeights().size()) > maxSums)
+  if (!level || !level->hasAmx || op.getWeightRank() != 5 || int64_t(op.getWeights().size()) > maxPanels ||
+      op.getFormat())
     return nullptr;
-  auto isBf16 = [](Value value) { return cast<ShapedType>(value.getType()).getElementType().isBF16(); };
-  if (!isBf16(op.getX()) || !llvm::all_of(op.getWeights(), isBf16))
+  auto has = [&](Value value, bool integer) {
+    Type element = cast<ShapedType>(value.getType()).getElementType();
+    return integer ? element.isInteger(8) : element.isBF16();
+  };
+  bool integer = op.isInteger();
+  if (!has(op.getX(), integer) || !llvm::all_of(op.getWeights(), [&](Value weight) { return has(weight, integer); }))
     return nullptr;
   return std::make_unique<AmxRecipe>(op);
 }

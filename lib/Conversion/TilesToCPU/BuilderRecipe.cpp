@@ -23,8 +23,9 @@ public:
     return op.isInteger() ? Type(IntegerType::get(context, 32)) : KernelRecipe::getSumType(context);
   }
   void prepare(OpBuilder &b) override;
-  void packRows(OpBuilder &, size_t, const RowBlock &) override {}
-  void multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels, Value sums) override;
+  void packRows(OpBuilder &, size_t, const RowBlock &, const DepthBlock *) override {}
+  void multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels, const DepthBlock *block,
+                RowsDone done) override;
 
 private:
   mutable GroupedMatmulOp op;
@@ -51,13 +52,15 @@ void BuilderRecipe::prepare(OpBuilder &b) {
             llvm::map_to_vector(shapes, [](const KernelShape &shape) { return shape.rows; }));
   else
     plans.back().maxRows = 240;
+  allocateSums(b, op.getWeights().size());
 }
 
-void BuilderRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels, Value sums) {
+void BuilderRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels,
+                             const DepthBlock *, RowsDone done) {
   SmallVector<Value> panelIndices;
   for (int64_t p = 0; p < panels.count; ++p)
     panelIndices.push_back(add(b, panels.first, p));
-  Value zero = index(b, 0), first = rows.begin;
+  Value first = rows.begin;
   for (int64_t together : ladders[plan]) {
     Value last = add(b, first, multiplyBy(b, divide(b, subtract(b, rows.end, first), together), together));
     loop(b, first, last, together, [&](OpBuilder &b, Value row) {
@@ -68,11 +71,11 @@ void BuilderRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, co
       }
       SmallVector<Value> results = builder->build(b, views, rows.group, panelIndices);
       for (auto [number, result] : llvm::enumerate(results))
-        vector::StoreOp::create(b, loc, result, sums,
-                                ValueRange{positions[number % together], index(b, number / together), zero});
+        storeSums(b, plan, result, positions[number % together], number / together);
     });
     first = last;
   }
+  finishRows(b, plan, rows, done);
 }
 
 std::unique_ptr<KernelRecipe> moe::makeBuilderRecipe(GroupedMatmulOp op, const IsaLevel *) {

@@ -17,6 +17,7 @@
 
 #include "mlir/Dialect/AMX/AMXDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -67,11 +68,15 @@ private:
   void preparePacked();
   void lowerPacked(Value group, Value begin, Value end);
   void lowerPlan(size_t plan, const RowBlock &rows);
-  void emitPanels(size_t plan, const RowBlock &rows, Value firstPanel, ArrayRef<Columns> panels);
+  void lowerPanels(size_t plan, const RowBlock &rows, Value from, Value end, const DepthBlock *block);
+  void lowerNarrowPanel(size_t plan, const RowBlock &rows, Value panel, const DepthBlock *block);
+  void emitPanels(size_t plan, const RowBlock &rows, Value firstPanel, ArrayRef<Columns> panels,
+                  const DepthBlock *block);
   Value row(OpBuilder &, Value row) override { return rowView(row); }
   Columns wholePanel(Value firstColumn) { return {firstColumn, panelWidth}; }
   Value loadColumns(Value memref, Value group, const Columns &columns);
   void storeColumns(Value vector, Value row, const Columns &columns);
+  Value roundByInstruction(Value result);
 
   OpBuilder &b;
   GroupedMatmulOp op;
@@ -79,7 +84,6 @@ private:
   MemRefType rowType;                   ///< of rowView
   Value zeroRow;                        ///< with choices: what choice -1 reads
   std::unique_ptr<KernelRecipe> recipe; ///< of packed weights
-  SmallVector<Value> sums;              ///< for each plan of the recipe
 };
 } // namespace
 
@@ -238,82 +242,118 @@ void Lowering::lowerPlain(Value group, Value begin, Value end) {
   });
 }
 
+/// The result of an epilogue that rounds to bf16: by one instruction where x86-64 has one. It takes denormal numbers as
+/// zeros, as the products of these levels do.
+Value Lowering::roundByInstruction(Value result) {
+  const IsaLevel *level = getIsaLevel(op);
+  auto round = result.getDefiningOp<arith::TruncFOp>();
+  if (!level || level->architecture != Architecture::X86_64 || !level->hasBf16Dot || !round ||
+      !getElementTypeOrSelf(result.getType()).isBF16() || !getElementTypeOrSelf(round.getIn().getType()).isF32())
+    return result;
+  return x86vector::CvtPackedF32ToBF16Op::create(b, loc, result.getType(), round.getIn());
+}
+
 /// The rows of `rows` times the panels from `firstPanel`, as many as `panels` has entries.
-void Lowering::emitPanels(size_t plan, const RowBlock &rows, Value firstPanel, ArrayRef<Columns> panels) {
+void Lowering::emitPanels(size_t plan, const RowBlock &rows, Value firstPanel, ArrayRef<Columns> panels,
+                          const DepthBlock *block) {
   SmallVector<SmallVector<Value>> columnScalars;
   for (const Columns &columns : panels) {
     SmallVector<Value> &scalars = columnScalars.emplace_back();
     for (Value memref : op.getColumnScalars())
       scalars.push_back(loadColumns(memref, rows.group, columns));
   }
-  recipe->multiply(b, plan, rows, {firstPanel, int64_t(panels.size())}, sums[plan]);
-  auto type = VectorType::get({panelWidth}, recipe->getSumType(b.getContext()));
-  Value zero = index(0);
-  loop(rows.begin, rows.end, 1, [&](Value row) {
-    Value position = arith::SubIOp::create(b, loc, row, rows.begin);
-    SmallVector<Value> rowScalars;
-    for (Value memref : op.getRowScalars())
-      rowScalars.push_back(memref::LoadOp::create(b, loc, memref, row));
-    for (auto [p, columns] : llvm::enumerate(panels)) {
-      SmallVector<Value> arguments;
-      for (size_t w = 0; w < op.getWeights().size(); ++w)
-        arguments.push_back(
-            vector::LoadOp::create(b, loc, type, sums[plan], ValueRange{position, index(w * panels.size() + p), zero}));
-      llvm::append_range(arguments, rowScalars);
-      llvm::append_range(arguments, columnScalars[p]);
-      storeColumns(cloneVectorEpilogue(b, op.getEpilogue().front(), arguments, panelWidth), row, columns);
-    }
-  });
+  auto done = [&](OpBuilder &, Value first, Value end, LoadSums loadSums) {
+    loop(first, end, 1, [&](Value position) {
+      Value row = arith::AddIOp::create(b, loc, rows.begin, position);
+      SmallVector<Value> rowScalars;
+      for (Value memref : op.getRowScalars())
+        rowScalars.push_back(memref::LoadOp::create(b, loc, memref, row));
+      for (auto [p, columns] : llvm::enumerate(panels)) {
+        SmallVector<Value> arguments;
+        for (size_t w = 0; w < op.getWeights().size(); ++w)
+          arguments.push_back(loadSums(b, position, int64_t(w * panels.size() + p)));
+        llvm::append_range(arguments, rowScalars);
+        llvm::append_range(arguments, columnScalars[p]);
+        Value result = cloneVectorEpilogue(b, op.getEpilogue().front(), arguments, panelWidth);
+        storeColumns(roundByInstruction(result), row, columns);
+      }
+    });
+  };
+  recipe->multiply(b, plan, rows, {firstPanel, int64_t(panels.size())}, block, done);
 }
 
 /// A block of rows times all panels. Panels are the outer loop: a panel of weights stays in the cache while the rows
 /// pass by.
 void Lowering::lowerPlan(size_t plan, const RowBlock &rows) {
-  recipe->packRows(b, plan, rows);
   Value width = index(panelWidth), total = b.createOrFold<memref::DimOp>(loc, op.getInit(), 1);
   Value whole = b.createOrFold<arith::DivUIOp>(loc, total, width);
-  auto columnOf = [&](Value panel) -> Value { return b.createOrFold<arith::MulIOp>(loc, panel, width); };
-  Value from = index(0);
+  const KernelRecipe::Plan &how = recipe->getPlans()[plan];
+  if (how.depthBlocks == 1) {
+    recipe->packRows(b, plan, rows, nullptr);
+    lowerPanels(plan, rows, index(0), whole, nullptr);
+    lowerNarrowPanel(plan, rows, whole, nullptr);
+    return;
+  }
+  auto forBlocks = [&](Value firstPanel, function_ref<void(const DepthBlock *)> body) {
+    loop(index(0), index(how.depthBlocks), 1, [&](Value number) {
+      DepthBlock block{number, firstPanel};
+      recipe->packRows(b, plan, rows, &block);
+      body(&block);
+    });
+  };
+  loop(index(0), whole, how.panelsOfBlock, [&](Value first) {
+    Value end = arith::AddIOp::create(b, loc, first, index(how.panelsOfBlock));
+    end = arith::MinSIOp::create(b, loc, end, whole);
+    forBlocks(first, [&](const DepthBlock *block) { lowerPanels(plan, rows, first, end, block); });
+  });
+  if (op.getColumnDivisor() % panelWidth)
+    forBlocks(whole, [&](const DepthBlock *block) { lowerNarrowPanel(plan, rows, whole, block); });
+}
+
+/// Panels from .. end, all whole.
+void Lowering::lowerPanels(size_t plan, const RowBlock &rows, Value from, Value end, const DepthBlock *block) {
+  auto columnOf = [&](Value panel) -> Value { return b.createOrFold<arith::MulIOp>(loc, panel, index(panelWidth)); };
   for (int64_t step : recipe->getPlans()[plan].panelSteps) {
-    Value to = whole;
+    Value to = end;
     if (step > 1) {
-      Value left = b.createOrFold<arith::SubIOp>(loc, whole, from);
+      Value left = b.createOrFold<arith::SubIOp>(loc, end, from);
       Value rest = b.createOrFold<arith::RemUIOp>(loc, left, index(step));
-      to = b.createOrFold<arith::SubIOp>(loc, whole, rest);
+      to = b.createOrFold<arith::SubIOp>(loc, end, rest);
     }
     loop(from, to, step, [&](Value panel) {
       SmallVector<Columns> panels;
       for (int64_t p = 0; p < step; ++p)
         panels.push_back(wholePanel(columnOf(p ? Value(arith::AddIOp::create(b, loc, panel, index(p))) : panel)));
-      emitPanels(plan, rows, panel, panels);
+      emitPanels(plan, rows, panel, panels, block);
     });
     from = to;
     if (op.getColumnDivisor() % (step * panelWidth) == 0)
       return; // nothing is ever left over
   }
+}
 
+/// What is behind the whole panels, if anything.
+void Lowering::lowerNarrowPanel(size_t plan, const RowBlock &rows, Value panel, const DepthBlock *block) {
+  Value first = b.createOrFold<arith::MulIOp>(loc, panel, index(panelWidth));
   if (int64_t columns = op.getNumColumns(); !ShapedType::isDynamic(columns)) {
     if (columns % panelWidth)
-      emitPanels(plan, rows, whole, Columns{columnOf(whole), columns % panelWidth});
+      emitPanels(plan, rows, panel, Columns{first, columns % panelWidth}, block);
     return;
   }
-  Value left = arith::SubIOp::create(b, loc, total, columnOf(whole));
+  if (op.getColumnDivisor() % panelWidth == 0)
+    return;
+  Value left = arith::SubIOp::create(b, loc, b.createOrFold<memref::DimOp>(loc, op.getInit(), 1), first);
   Value some = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sgt, left, index(0));
   auto tail = scf::IfOp::create(b, loc, some, /*withElseRegion=*/false);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPoint(tail.thenYield());
   Value mask = vector::CreateMaskOp::create(b, loc, VectorType::get({panelWidth}, b.getI1Type()), left);
-  emitPanels(plan, rows, whole, Columns{columnOf(whole), panelWidth, mask});
+  emitPanels(plan, rows, panel, Columns{first, panelWidth, mask}, block);
 }
 
 void Lowering::preparePacked() {
   recipe = makeKernelRecipe(op, getIsaLevel(op));
   recipe->prepare(b);
-  for (const KernelRecipe::Plan &plan : recipe->getPlans()) {
-    int64_t rows = llvm::alignTo(plan.maxRows, 16), most = op.getWeights().size() * plan.panelSteps.front();
-    auto type = MemRefType::get({rows, most, panelWidth}, recipe->getSumType(b.getContext()));
-    sums.push_back(recipe->allocate(b, type));
-  }
 }
 
 /// Rows begin .. end in blocks, each by the first plan that has room for it.

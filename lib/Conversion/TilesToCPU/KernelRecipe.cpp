@@ -10,13 +10,14 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
 using namespace moe;
 
 /// The recipes that need instructions of a level, best first. What none of them takes is done by fused multiply-add.
 static std::unique_ptr<KernelRecipe> (*const specialRecipes[])(GroupedMatmulOp, const IsaLevel *) = {
-    makeBuilderRecipe, makeAmxRecipe, makeBf16DotRecipe};
+    makeAmxRecipe, makeBuilderRecipe, makeBf16DotRecipe};
 
 std::unique_ptr<KernelRecipe> moe::makeKernelRecipe(GroupedMatmulOp op, const IsaLevel *level) {
   for (auto make : specialRecipes)
@@ -40,6 +41,25 @@ Value KernelRecipe::allocate(OpBuilder &b, MemRefType type) {
 void KernelRecipe::finish(OpBuilder &b) {
   for (Value buffer : buffers)
     memref::DeallocOp::create(b, loc, buffer);
+}
+
+void KernelRecipe::allocateSums(OpBuilder &b, int64_t weights) {
+  for (const Plan &plan : plans) {
+    auto type = MemRefType::get({plan.maxRows, weights * plan.panelSteps.front(), GroupedMatmulOp::panelWidth},
+                                getSumType(b.getContext()));
+    sums.push_back(allocate(b, type));
+  }
+}
+
+void KernelRecipe::storeSums(OpBuilder &b, size_t plan, Value vector, Value position, int64_t number) const {
+  vector::StoreOp::create(b, loc, vector, sums[plan], ValueRange{position, index(b, number), index(b, 0)});
+}
+
+void KernelRecipe::finishRows(OpBuilder &b, size_t plan, const RowBlock &rows, RowsDone done) const {
+  auto type = VectorType::get({GroupedMatmulOp::panelWidth}, getSumType(b.getContext()));
+  done(b, index(b, 0), subtract(b, rows.end, rows.begin), [&](OpBuilder &b, Value position, int64_t number) -> Value {
+    return vector::LoadOp::create(b, loc, type, sums[plan], ValueRange{position, index(b, number), index(b, 0)});
+  });
 }
 
 Value KernelRecipe::index(OpBuilder &b, int64_t value) const { return arith::ConstantIndexOp::create(b, loc, value); }

@@ -12,8 +12,11 @@
 //         recipe.packRows                          gather the rows, once
 //         for each step over panels                the plan's steps: many at once, then fewer
 //           recipe.multiply                        sums of all rows of the block times the step's panels -> scratch
-//           for each row: epilogue on the sums, store
+//             for each row: epilogue on the sums, store      as the recipe says which rows are done
 //     recipe.finish
+//
+// A plan may cut K into blocks, for rows that would not stay in the cache otherwise: then packRows and the steps over
+// panels are done for each block, for a bounded number of panels at a time, and rows are done in the last block.
 //
 // A new recipe (another weight format, another instruction) is a class of its own in a file of its own with a function
 // that makes it or says that it does not fit; makeKernelRecipe in KernelRecipe.cpp asks them in turn. Which recipe an
@@ -57,6 +60,18 @@ struct PanelBlock {
   int64_t count;
 };
 
+/// A block of K, for plans that cut it.
+struct DepthBlock {
+  mlir::Value number;     ///< 0 .. Plan::depthBlocks - 1
+  mlir::Value firstPanel; ///< of at most Plan::panelsOfBlock that are done for all blocks before the next ones
+};
+
+/// Emits the load of 16 sums: those of the row at `position` of its block with panel `number`, counted as
+/// (weight operand) * panels.count + (panel).
+using LoadSums = llvm::function_ref<mlir::Value(mlir::OpBuilder &b, mlir::Value position, int64_t number)>;
+/// Emits what follows when the sums of the rows at positions [first, end) of a block are complete.
+using RowsDone = llvm::function_ref<void(mlir::OpBuilder &b, mlir::Value first, mlir::Value end, LoadSums loadSums)>;
+
 class KernelRecipe {
 public:
   /// How blocks of at most `maxRows` rows are done. Panels are taken in steps of panelSteps[0] as long as there are
@@ -64,6 +79,8 @@ public:
   struct Plan {
     int64_t maxRows;
     llvm::SmallVector<int64_t, 3> panelSteps;
+    int64_t depthBlocks = 1;
+    int64_t panelsOfBlock = 0; ///< if depthBlocks > 1: a multiple of panelSteps[0]
   };
 
   virtual ~KernelRecipe() = default;
@@ -76,14 +93,13 @@ public:
   /// Emits what is needed once for the op: views of the weights, scratch buffers. A scratch buffer is a memref.alloc of
   /// static size, aligned to 64, made by allocate().
   virtual void prepare(mlir::OpBuilder &b) = 0;
-  /// Emits the packing of the rows of `rows`, which are at most the plan's.
-  virtual void packRows(mlir::OpBuilder &b, size_t plan, const RowBlock &rows) = 0;
-  /// Emits the product of the packed rows with `panels`. The sum of row r, weight operand w, panel p and column n goes
-  /// to sums[r - rows.begin, w * panels.count + p, n]; `sums` is memref<R x S x 16 x sumType> with R at least the
-  /// plan's maxRows rounded up to 16 and S at least (weight operands) * panels.count. Rows of `sums` that belong to no
-  /// row may be overwritten.
+  /// Emits the packing of the rows of `rows`, which are at most the plan's; of one block of K if `block` is not null.
+  virtual void packRows(mlir::OpBuilder &b, size_t plan, const RowBlock &rows, const DepthBlock *block) = 0;
+  /// Emits the product of the packed rows with `panels`, and calls `done` where it emits the code behind the last
+  /// addition to the sums of some rows; what `done` emits covers each row of `rows` once. With a `block` the product is
+  /// added to that of the blocks before, and rows are done in the last block only.
   virtual void multiply(mlir::OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels,
-                        mlir::Value sums) = 0;
+                        const DepthBlock *block, RowsDone done) = 0;
   /// Emits the end: frees what allocate() made.
   void finish(mlir::OpBuilder &b);
 
@@ -108,8 +124,16 @@ protected:
   mlir::Location loc;
   llvm::SmallVector<Plan, 3> plans;
 
+  /// Buffers for the sums of all rows of a plan's blocks and its first step over panels of `weights` operands.
+  void allocateSums(mlir::OpBuilder &b, int64_t weights);
+  /// Where multiply() of a recipe with such buffers puts the sums of the row at `position` for LoadSums' `number`.
+  void storeSums(mlir::OpBuilder &b, size_t plan, mlir::Value vector, mlir::Value position, int64_t number) const;
+  /// Calls `done` for all rows of the block.
+  void finishRows(mlir::OpBuilder &b, size_t plan, const RowBlock &rows, RowsDone done) const;
+
 private:
   llvm::SmallVector<mlir::Value> buffers;
+  llvm::SmallVector<mlir::Value> sums; ///< for each plan: [rows, panels, 16]
 };
 
 /// The recipe for `op` (packed weights, checked by MicroKernelBuilder::check) at `level`; null: on the machine it is
@@ -120,7 +144,7 @@ std::unique_ptr<KernelRecipe> makeKernelRecipe(GroupedMatmulOp op, const IsaLeve
 
 /// BuilderRecipe.cpp: quantised weights, by a KernelBuilder of QuantizedKernels.h.
 std::unique_ptr<KernelRecipe> makeBuilderRecipe(GroupedMatmulOp op, const IsaLevel *level);
-/// AmxRecipe.cpp: bf16 times pairs of bf16 in tiles of 16 rows and 32 k.
+/// AmxRecipe.cpp: bf16 times pairs of bf16 in tiles of 16 rows and 32 k, i8 times quads of i8 in tiles of 64 k.
 std::unique_ptr<KernelRecipe> makeAmxRecipe(GroupedMatmulOp op, const IsaLevel *level);
 /// VectorRecipe.cpp: vdpbf16ps on pairs of bf16.
 std::unique_ptr<KernelRecipe> makeBf16DotRecipe(GroupedMatmulOp op, const IsaLevel *level);

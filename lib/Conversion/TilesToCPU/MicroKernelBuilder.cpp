@@ -124,21 +124,29 @@ SmallVector<Value> MicroKernelBuilder::loadRow(OpBuilder &b, Value row, Value st
   return values;
 }
 
-SmallVector<Value> MicroKernelBuilder::multiplyAdd(OpBuilder &b, ValueRange rows, Value group, ValueRange panels,
-                                                   Value step, unsigned count, ValueRange accumulators) const {
-  SmallVector<SmallVector<Value>> x;
-  for (Value row : rows)
-    x.push_back(loadRow(b, row, step, count));
+SmallVector<Value> MicroKernelBuilder::combine(size_t rowCount, size_t panelCount, ValueRange accumulators,
+                                               Load loadRow, Load loadPanel, Combine combine) const {
   SmallVector<Value> sums(accumulators);
-  auto sum = sums.begin();
-  for (const Operand &weight : weights) {
-    for (Value panel : panels) {
-      SmallVector<Value> w = loadWeights(b, weight, group, panel, step, count);
-      for (ArrayRef<Value> values : x) {
-        for (unsigned k = 0; k < count; ++k)
-          *sum = math::FmaOp::create(b, loc, values[k], w[k], *sum);
-        ++sum;
-      }
+  auto loadAll = [](size_t count, Load load) {
+    return llvm::map_to_vector(llvm::seq(count), [&](size_t i) { return load(i); });
+  };
+  auto add = [&](size_t row, size_t panel, ArrayRef<Value> x, ArrayRef<Value> w) {
+    Value &sum = sums[panel * rowCount + row];
+    sum = combine(x, w, sum);
+  };
+  if (rowCount > panelCount) {
+    auto held = loadAll(panelCount, loadPanel);
+    for (size_t row = 0; row < rowCount; ++row) {
+      SmallVector<Value> x = loadRow(row);
+      for (size_t panel = 0; panel < panelCount; ++panel)
+        add(row, panel, x, held[panel]);
+    }
+  } else {
+    auto held = loadAll(rowCount, loadRow);
+    for (size_t panel = 0; panel < panelCount; ++panel) {
+      SmallVector<Value> w = loadPanel(panel);
+      for (size_t row = 0; row < rowCount; ++row)
+        add(row, panel, held[row], w);
     }
   }
   return sums;
@@ -163,31 +171,43 @@ static Value neonDot(OpBuilder &b, Location loc, Value sums, Value x, Value w) {
   return result;
 }
 
+SmallVector<Value> MicroKernelBuilder::multiplyAdd(OpBuilder &b, ValueRange rows, Value group, ValueRange panels,
+                                                   Value step, unsigned count, ValueRange accumulators) const {
+  return combine(
+      rows.size(), weights.size() * panels.size(), accumulators,
+      [&](size_t row) { return loadRow(b, rows[row], step, count); },
+      [&](size_t panel) {
+        return loadWeights(b, weights[panel / panels.size()], group, panels[panel % panels.size()], step, count);
+      },
+      [&](ArrayRef<Value> x, ArrayRef<Value> w, Value sum) {
+        for (unsigned k = 0; k < count; ++k)
+          sum = math::FmaOp::create(b, loc, x[k], w[k], sum);
+        return sum;
+      });
+}
+
 SmallVector<Value> MicroKernelBuilder::multiplyPairs(OpBuilder &b, ValueRange rows, Value group, ValueRange panels,
                                                      Value step, ValueRange accumulators) const {
   auto type = VectorType::get({2 * panelWidth}, b.getBF16Type());
   auto lanes = VectorType::get({neon ? neonWidth : panelWidth}, b.getI32Type());
   Value zero = arith::ConstantIndexOp::create(b, loc, 0), two = arith::ConstantIndexOp::create(b, loc, 2);
   Value k = arith::MulIOp::create(b, loc, step, two);
-  SmallVector<Value> x;
-  for (Value row : rows) {
-    Value pair = vector::LoadOp::create(b, loc, VectorType::get({2}, b.getBF16Type()), row, k);
+  auto loadPair = [&](size_t row) -> SmallVector<Value> {
+    Value pair = vector::LoadOp::create(b, loc, VectorType::get({2}, b.getBF16Type()), rows[row], k);
     pair = vector::BitCastOp::create(b, loc, VectorType::get({1}, b.getI32Type()), pair);
     Value both = vector::BroadcastOp::create(b, loc, lanes, vector::ExtractOp::create(b, loc, pair, int64_t(0)));
-    x.push_back(vector::BitCastOp::create(b, loc, VectorType::get({2 * lanes.getDimSize(0)}, b.getBF16Type()), both));
-  }
-  SmallVector<Value> sums(accumulators);
-  auto sum = sums.begin();
-  for (const Operand &weight : weights)
-    for (Value panel : panels) {
-      Value w = vector::LoadOp::create(b, loc, type, weight.memref, ValueRange{group, panel, step, zero});
-      for (Value pair : x) {
-        *sum = neon ? neonDot(b, loc, *sum, pair, w)
-                    : x86vector::DotBF16Op::create(b, loc, sum->getType(), *sum, pair, w).getResult();
-        ++sum;
-      }
-    }
-  return sums;
+    return {vector::BitCastOp::create(b, loc, VectorType::get({2 * lanes.getDimSize(0)}, b.getBF16Type()), both)};
+  };
+  auto loadPanel = [&](size_t panel) -> SmallVector<Value> {
+    SmallVector<Value> indices{group, panels[panel % panels.size()], step, zero};
+    return {vector::LoadOp::create(b, loc, type, weights[panel / panels.size()].memref, indices)};
+  };
+  return combine(rows.size(), weights.size() * panels.size(), accumulators, loadPair, loadPanel,
+                 [&](ArrayRef<Value> x, ArrayRef<Value> w, Value sum) -> Value {
+                   if (neon)
+                     return neonDot(b, loc, sum, x.front(), w.front());
+                   return x86vector::DotBF16Op::create(b, loc, sum.getType(), sum, x.front(), w.front());
+                 });
 }
 
 /// Fetches each panel's line of a later step: several streams that the processor sees ahead.

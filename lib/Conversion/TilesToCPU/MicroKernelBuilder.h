@@ -66,6 +66,13 @@ private:
   llvm::SmallVector<mlir::Value> loadWeights(mlir::OpBuilder &b, const Operand &weight, mlir::Value group,
                                              mlir::Value panel, mlir::Value step, unsigned depth) const;
   llvm::SmallVector<mlir::Value> loadRow(mlir::OpBuilder &b, mlir::Value row, mlir::Value step, unsigned depth) const;
+  /// One step of all sums: `combine` of what `loadRow` and `loadPanel` give, row by row within a panel. Of rows and
+  /// panels the fewer are held in registers while the others pass by, so that operands and sums fit.
+  using Load = llvm::function_ref<llvm::SmallVector<mlir::Value>(size_t)>;
+  using Combine =
+      llvm::function_ref<mlir::Value(llvm::ArrayRef<mlir::Value> x, llvm::ArrayRef<mlir::Value> w, mlir::Value sum)>;
+  llvm::SmallVector<mlir::Value> combine(size_t rowCount, size_t panelCount, mlir::ValueRange accumulators,
+                                         Load loadRow, Load loadPanel, Combine combine) const;
   llvm::SmallVector<mlir::Value> multiplyAdd(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
                                              mlir::ValueRange panels, mlir::Value step, unsigned depth,
                                              mlir::ValueRange accumulators) const;

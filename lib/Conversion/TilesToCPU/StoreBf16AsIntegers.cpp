@@ -51,11 +51,20 @@ struct StoreBf16AsIntegersPass : moe::impl::StoreBf16AsIntegersBase<StoreBf16AsI
     replacer.recursivelyReplaceElementsIn(getOperation(), /*replaceAttrs=*/true, /*replaceLocs=*/false,
                                           /*replaceTypes=*/true);
 
-    // Dot products are instructions: they do take bf16.
+    // Dot products and conversions are instructions: they do take and give bf16.
     getOperation().walk([&](LLVM::CallIntrinsicOp op) {
+      OpBuilder b(op);
+      if (op.getIntrin().contains("cvtneps2bf16")) {
+        Value result = op.getResult(0);
+        auto type = cast<VectorType>(result.getType());
+        result.setType(type.clone(b.getBF16Type()));
+        b.setInsertionPointAfter(op);
+        auto bits = LLVM::BitcastOp::create(b, op.getLoc(), type, result);
+        result.replaceAllUsesExcept(bits, bits);
+        return;
+      }
       if (!op.getIntrin().contains("dpbf16ps") && !op.getIntrin().contains("bfdot"))
         return;
-      OpBuilder b(op);
       for (OpOperand &operand : op->getOpOperands())
         if (auto type = dyn_cast<VectorType>(operand.get().getType()); type && type.getElementType() == integer)
           operand.set(LLVM::BitcastOp::create(b, op.getLoc(), type.clone(b.getBF16Type()), operand.get()));

@@ -33,8 +33,9 @@ public:
   VectorRecipe(GroupedMatmulOp op, int accumulators, bool dot);
 
   void prepare(OpBuilder &b) override;
-  void packRows(OpBuilder &b, size_t plan, const RowBlock &rows) override;
-  void multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels, Value sums) override;
+  void packRows(OpBuilder &b, size_t plan, const RowBlock &rows, const DepthBlock *block) override;
+  void multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels, const DepthBlock *block,
+                RowsDone done) override;
 
 private:
   bool readsInPlace(size_t plan) const { return plan + 1 < getPlans().size(); }
@@ -101,6 +102,7 @@ VectorRecipe::VectorRecipe(GroupedMatmulOp op, int accumulators, bool dot)
 void VectorRecipe::prepare(OpBuilder &b) {
   kernels = std::make_unique<MicroKernelBuilder>(b, op, dot);
   packed = allocate(b, MemRefType::get({getPlans().back().maxRows, rowStride(depth, dot ? 2 : 4)}, packedType(b)));
+  allocateSums(b, op.getWeights().size());
 }
 
 /// Copies `row` as the gathered row `position`.
@@ -129,7 +131,7 @@ void VectorRecipe::packRow(OpBuilder &b, Value row, Value position) {
   }
 }
 
-void VectorRecipe::packRows(OpBuilder &b, size_t plan, const RowBlock &rows) {
+void VectorRecipe::packRows(OpBuilder &b, size_t plan, const RowBlock &rows, const DepthBlock *) {
   if (readsInPlace(plan))
     return;
   loop(b, rows.begin, rows.end, 1,
@@ -145,7 +147,8 @@ Value VectorRecipe::packedRow(OpBuilder &b, Value position) {
   return memref::SubViewOp::create(b, loc, type, packed, offsets, sizes, strides);
 }
 
-void VectorRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels, Value sums) {
+void VectorRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels,
+                            const DepthBlock *, RowsDone done) {
   SmallVector<Value> panelIndices;
   for (int64_t p = 0; p < panels.count; ++p)
     panelIndices.push_back(add(b, panels.first, p));
@@ -167,11 +170,11 @@ void VectorRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, con
       SmallVector<Value> results =
           kernels->build(b, views, rows.group, panelIndices, /*prefetches=*/readsInPlace(plan));
       for (auto [number, result] : llvm::enumerate(results))
-        vector::StoreOp::create(b, loc, result, sums,
-                                ValueRange{positions[number % together], index(b, number / together), zero});
+        storeSums(b, plan, result, positions[number % together], number / together);
     });
     first = last;
   }
+  finishRows(b, plan, rows, done);
 }
 
 std::unique_ptr<KernelRecipe> moe::makeBf16DotRecipe(GroupedMatmulOp op, const IsaLevel *level) {

@@ -4,12 +4,13 @@
 // RUN:   | FileCheck %s --check-prefix=ARM
 
 // One product at four levels. Tiles: up to 16 rows make one tile, of which one row fills all (a distance of 0 from row to
-// row); more go by pairs of tiles. 64 k are two steps.
+// row); more go by three tiles, then by pairs, that lie together: three tiles of rows lie behind each other for each k.
+// 64 k are two steps.
 
 // CHECK-LABEL: func.func @product.amx(
 // CHECK: %[[W:.*]] = memref.collapse_shape {{.*}} into memref<2x8x32x32xbf16>
 // CHECK: %[[ROWS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<16384xbf16>
-// CHECK: %[[SUMS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<256x2x16xf32>
+// CHECK: %[[SUMS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<1536xf32>
 // CHECK: step %c256
 // CHECK: arith.cmpi sle, %{{.*}}, %c16 :
 // CHECK: vector.store %{{.*}}, %[[ROWS]]
@@ -20,20 +21,31 @@
 // CHECK: amx.tile_load %[[W]]
 // CHECK: amx.tile_load %[[ROWS]][%{{.*}}], %[[STRIDE]]
 // CHECK: amx.tile_mulf
-// CHECK-COUNT-16: memref.prefetch %[[W]][{{.*}}], read, locality<3>, data
+// CHECK-COUNT-4: memref.prefetch %[[W]][{{.*}}], read, locality<3>, data
+// CHECK: arith.select %{{.*}}, %c3, %c2 :
 // CHECK: vector.store %{{.*}}, %[[ROWS]]
 // CHECK: scf.for %{{.*}} = %c0 to %c8 step %c2
-// CHECK: scf.for %[[TILE:.*]] = %c0 to %{{.*}} step %c2
-// CHECK: scf.for %[[K:.*]] = %c0 to %c2 step %c1 iter_args({{.*}}) -> (!amx.tile<16x16xf32>, !amx.tile<16x16xf32>, !amx.tile<16x16xf32>, !amx.tile<16x16xf32>)
+// CHECK: scf.for %{{.*}} = %c0 to %{{.*}} step %c1
+// CHECK: scf.if
+// CHECK: scf.for %{{.*}} = %c0 to %c2 step %c1 iter_args({{.*}}) -> (!amx.tile<16x16xf32>, !amx.tile<16x16xf32>, !amx.tile<16x16xf32>, !amx.tile<16x16xf32>, !amx.tile<16x16xf32>, !amx.tile<16x16xf32>)
 // CHECK: %[[W0:.*]] = amx.tile_load %[[W]]
-// CHECK: %[[R0:.*]] = amx.tile_load %[[ROWS]][%{{.*}}], %c32
+// CHECK: %[[R0:.*]] = amx.tile_load %[[ROWS]][%[[AT0:.*]]], %c32
 // CHECK: amx.tile_mulf %[[R0]], %[[W0]],
 // CHECK-COUNT-2: memref.prefetch %[[W]][{{.*}}], read, locality<2>, data
-// CHECK: %[[W1:.*]] = amx.tile_load %[[W]]
-// CHECK: amx.tile_mulf %[[R0]], %[[W1]],
-// CHECK: %[[R1:.*]] = amx.tile_load %[[ROWS]]
+// CHECK: %[[R1:.*]] = amx.tile_load %[[ROWS]][%[[AT1:.*]]], %c32
 // CHECK: amx.tile_mulf %[[R1]], %[[W0]],
-// CHECK: amx.tile_mulf %[[R1]], %[[W1]],
+// CHECK: %[[R2:.*]] = amx.tile_load %[[ROWS]]
+// CHECK: amx.tile_mulf %[[R2]], %[[W0]],
+// CHECK: %[[W1:.*]] = amx.tile_load %[[W]]
+// CHECK: amx.tile_mulf %[[R2]], %[[W1]],
+// CHECK: %[[AGAIN1:.*]] = amx.tile_load %[[ROWS]]
+// CHECK: amx.tile_mulf %[[AGAIN1]], %[[W1]],
+// CHECK: %[[AGAIN0:.*]] = amx.tile_load %[[ROWS]]
+// CHECK: amx.tile_mulf %[[AGAIN0]], %[[W1]],
+// CHECK: memref.prefetch %{{.*}} : memref<?x128xf32>
+// CHECK-COUNT-6: amx.tile_store %[[SUMS]]
+// CHECK: } else {
+// CHECK: scf.for {{.*}} -> (!amx.tile<16x16xf32>, !amx.tile<16x16xf32>, !amx.tile<16x16xf32>, !amx.tile<16x16xf32>)
 // CHECK-COUNT-4: amx.tile_store %[[SUMS]]
 // CHECK: vector.load %[[SUMS]]
 
@@ -94,6 +106,53 @@ func.func @two(%x: memref<?x40xbf16>, %w: memref<1x2x20x16x2xbf16>, %u: memref<1
   ^bb0(%a: f32, %b: f32):
     %p = arith.mulf %a, %b : f32
     moe.yield %p : f32
+  }
+  return
+}
+
+// -----
+
+// 4096 k of 256 rows do not stay in the cache: two blocks of K, with sums in memory between them. The first block loads a
+// line of zeros 16 times instead; the last one goes on to the epilogue, here rounding by one instruction.
+
+// CHECK-LABEL: func.func @deep.amx(
+// CHECK: memref.alloc() {alignment = 64 : i64} : memref<524288xbf16>
+// CHECK: %[[SUMS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<16400xf32>
+// CHECK: vector.store %{{.*}}, %[[SUMS]][%c16384]
+// CHECK: } else {
+// CHECK: scf.for %[[BLOCK:.*]] = %c0 to %c2 step %c1
+// CHECK: arith.muli %[[BLOCK]], %c64
+// CHECK: step %c2
+// CHECK: %[[FIRST:.*]] = arith.cmpi eq, %[[BLOCK]], %c0
+// CHECK: %[[STRIDE:.*]] = arith.select %[[FIRST]], %c0, %c16
+// CHECK: %[[AT:.*]] = arith.select %[[FIRST]], %c16384
+// CHECK: amx.tile_load %[[SUMS]][%[[AT]]], %[[STRIDE]]
+// CHECK: %[[LAST:.*]] = arith.cmpi eq, %[[BLOCK]], %c1
+// CHECK: scf.if %[[LAST]]
+// CHECK: x86vector.avx512.cvt.packed.f32_to_bf16
+func.func @deep(%x: memref<?x4096xbf16>, %w: memref<1x4x2048x16x2xbf16>, %groups: memref<2xi32>, %y: memref<?x64xbf16>) {
+  moe.grouped_matmul rows(%x : memref<?x4096xbf16>) weights(%w : memref<1x4x2048x16x2xbf16>) groups(%groups : memref<2xi32>)
+      outs(%y : memref<?x64xbf16>) {
+  ^bb0(%a: f32):
+    %r = arith.truncf %a : f32 to bf16
+    moe.yield %r : bf16
+  }
+  return
+}
+
+// -----
+
+// i8: 64 k in a tile, sums of i32.
+
+// CHECK-LABEL: func.func @bytes.amx(
+// CHECK: memref.alloc() {alignment = 64 : i64} : memref<32768xi8>
+// CHECK: memref.alloc() {alignment = 64 : i64} : memref<1536xi32>
+// CHECK: amx.tile_muli %{{.*}} : !amx.tile<16x64xi8>, !amx.tile<16x64xi8>, !amx.tile<16x16xi32>
+func.func @bytes(%x: memref<?x128xi8>, %w: memref<1x4x32x16x4xi8>, %groups: memref<2xi32>, %y: memref<?x64xi32>) {
+  moe.grouped_matmul rows(%x : memref<?x128xi8>) weights(%w : memref<1x4x32x16x4xi8>) groups(%groups : memref<2xi32>)
+      outs(%y : memref<?x64xi32>) {
+  ^bb0(%a: i32):
+    moe.yield %a : i32
   }
   return
 }

@@ -6,7 +6,7 @@
 // CHECK-LABEL: func.func @panels(
 // CHECK-SAME: %[[X:.*]]: memref<?x8xf32>, %[[W:.*]]: memref<3x2x8x16xf32>, %[[O:.*]]: memref<4xi32>, %[[Y:.*]]: memref<?x20xf32>
 // CHECK: %[[ROWS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<240x16xf32>
-// CHECK: %[[SUMS1:.*]] = memref.alloc() {alignment = 64 : i64} : memref<16x4x16xf32>
+// CHECK: %[[SUMS1:.*]] = memref.alloc() {alignment = 64 : i64} : memref<1x4x16xf32>
 // CHECK: %[[SUMS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<240x1x16xf32>
 // CHECK: scf.for %[[E:.*]] = %c0 to %c3
 // CHECK: memref.load %[[O]][%[[E]]]
@@ -20,14 +20,16 @@
 // CHECK: scf.for %[[R:.*]] = %c0 to %{{.*}} step %c6
 // CHECK: %[[ROW:.*]] = memref.subview %[[ROWS]][%[[R]], 0] [1, 16] [1, 1]
 // CHECK: %[[SUM:.*]]:6 = scf.for %[[K:.*]] = %c0 to %c8 step %c1 iter_args(%[[A0:[^ ]+]] =
+// One panel is held while the rows pass by.
+// CHECK: %[[WK:.*]] = vector.load %[[W]][%[[E]], %c0, %[[K]], %c0] : memref<3x2x8x16xf32>, vector<16xf32>
 // CHECK: %[[XK:.*]] = memref.load %[[ROW]][%[[K]]]
 // CHECK: %[[XB:.*]] = vector.broadcast %[[XK]] : f32 to vector<16xf32>
-// CHECK: %[[WK:.*]] = vector.load %[[W]][%[[E]], %c0, %[[K]], %c0] : memref<3x2x8x16xf32>, vector<16xf32>
 // CHECK: math.fma %[[XB]], %[[WK]], %[[A0]] : vector<16xf32>
 // CHECK: vector.store %[[SUM]]#0, %[[SUMS]][%[[R]], %c0, %c0]
 // CHECK: step %c2
-// CHECK: scf.for %[[OUT:.*]] = %[[BEGIN]] to
-// CHECK: vector.load %[[SUMS]][%{{.*}}, %c0, %c0] : memref<240x1x16xf32>, vector<16xf32>
+// CHECK: scf.for %[[AT:.*]] = %c0 to %{{.*}} step %c1 {
+// CHECK: %[[OUT:.*]] = arith.addi %[[BEGIN]], %[[AT]]
+// CHECK: vector.load %[[SUMS]][%[[AT]], %c0, %c0] : memref<240x1x16xf32>, vector<16xf32>
 // CHECK: vector.store %{{.*}}, %[[Y]][%[[OUT]], %c0]
 // CHECK: vector.load %[[W]][%[[E]], %c1,
 // CHECK: %[[FOUR:.*]] = vector.extract_strided_slice %{{.*}} {offsets = [0], sizes = [4], strides = [1]}

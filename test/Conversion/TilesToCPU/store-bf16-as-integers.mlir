@@ -27,6 +27,17 @@ llvm.func @dot(%a: vector<16xf32>, %x: vector<32xbf16>) -> vector<16xf32> {
   llvm.return %r : vector<16xf32>
 }
 
+// And the one that makes it.
+// CHECK-LABEL: llvm.func @round(
+// CHECK: %[[BF16:.*]] = llvm.call_intrinsic "llvm.x86.avx512bf16.cvtneps2bf16.512"({{.*}}) : (vector<16xf32>) -> vector<16xbf16>
+// CHECK: %[[BITS:.*]] = llvm.bitcast %[[BF16]] : vector<16xbf16> to vector<16xi16>
+// CHECK: llvm.store %[[BITS]]
+llvm.func @round(%a: vector<16xf32>, %p: !llvm.ptr) {
+  %r = llvm.call_intrinsic "llvm.x86.avx512bf16.cvtneps2bf16.512"(%a) : (vector<16xf32>) -> vector<16xbf16>
+  llvm.store %r, %p : vector<16xbf16>, !llvm.ptr
+  llvm.return
+}
+
 // -----
 
 llvm.func @arithmetic(%x: bf16) -> f32 {

@@ -20,8 +20,8 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from tensors import read_tensors, write_tensors
 
-# Name of a function: depth, columns, number of weights.
-FUNCTIONS = {"k64": (64, 96, 1), "k80": (80, 80, 1), "k33": (33, 97, 1), "k7": (7, 16, 1), "pair": (96, 48, 2)}
+# Name of a function: depth, columns, number of weights. "deep" is done in blocks of K.
+FUNCTIONS = {"k64": (64, 96, 1), "k80": (80, 80, 1), "k33": (33, 97, 1), "k7": (7, 16, 1), "pair": (96, 48, 2), "deep": (2080, 48, 1)}
 GROUPS = 3
 # Rows of the groups: around the blocks and tiles of the kernels, empty groups, all rows in one.
 SIZES = [(0, 0, 0), (1, 0, 0), (0, 15, 1), (16, 17, 2), (4, 0, 5), (31, 32, 33), (0, 300, 0), (3, 12, 47)]

@@ -1,5 +1,5 @@
 // Grouped products of bf16 with gathered rows, for check_levels.py: depths that fill AMX tiles or do not, odd depths, a last
-// panel that is not full, two weights.
+// panel that is not full, two weights, blocks of K.
 ml_program.global private @k64.weight(#ml_program.extern : tensor<3x96x64xbf16>) : tensor<3x96x64xbf16>
 func.func @k64(%x: tensor<?x64xbf16> {moe.name = "x"}, %groups: tensor<4xi32> {moe.name = "groups"},
                 %choices: tensor<?xi32> {moe.name = "choices"}) -> (tensor<?x96xf32> {moe.name = "y"}) {
@@ -84,6 +84,23 @@ func.func @pair(%x: tensor<?x96xbf16> {moe.name = "x"}, %groups: tensor<4xi32> {
   ^bb0(%a: f32, %b: f32):
     %p = arith.mulf %a, %b : f32
     moe.yield %p : f32
+  } -> tensor<?x48xf32>
+  return %y : tensor<?x48xf32>
+}
+
+ml_program.global private @deep.weight(#ml_program.extern : tensor<3x48x2080xbf16>) : tensor<3x48x2080xbf16>
+func.func @deep(%x: tensor<?x2080xbf16> {moe.name = "x"}, %groups: tensor<4xi32> {moe.name = "groups"},
+                %choices: tensor<?xi32> {moe.name = "choices"}) -> (tensor<?x48xf32> {moe.name = "y"}) {
+  %c0 = arith.constant 0 : index
+  %rows = tensor.dim %choices, %c0 : tensor<?xi32>
+  %zero = arith.constant 0.0 : f32
+  %empty = tensor.empty(%rows) : tensor<?x48xf32>
+  %init = linalg.fill ins(%zero : f32) outs(%empty : tensor<?x48xf32>) -> tensor<?x48xf32>
+  %w = ml_program.global_load_const @deep.weight : tensor<3x48x2080xbf16>
+  %y = moe.grouped_matmul rows(%x : tensor<?x2080xbf16>) weights(%w : tensor<3x48x2080xbf16>) groups(%groups : tensor<4xi32>)
+      choices(%choices : tensor<?xi32>) outs(%init : tensor<?x48xf32>) {
+  ^bb0(%a: f32):
+    moe.yield %a : f32
   } -> tensor<?x48xf32>
   return %y : tensor<?x48xf32>
 }

@@ -1,0 +1,191 @@
+//===- FakeDriver.cpp - a libcuda.so.1 that computes on the host ----------===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// As much of the driver as the runtime uses, with its rules: a call without a current context fails, so does more
+// shared memory than was asked for. The environment says what GPU there is: FAKE_GPU=none|stub, FAKE_GPU_FREE=<bytes>,
+// FAKE_GPU_POOLS=0. Images are texts: the names of their kernels, or "other" for one that is for another GPU. Kernel
+// `add` adds params[1] to each thread's element of params[0].
+//
+//===----------------------------------------------------------------------===//
+#include "Driver.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <string>
+
+using namespace moe::rt::cuda;
+
+namespace {
+constexpr Result invalidValue = Result(1), invalidContext = Result(201);
+
+thread_local Context current = nullptr;
+Context const primary = reinterpret_cast<Context>(0x10);
+Stream const onlyStream = reinterpret_cast<Stream>(0x20);
+std::map<DevicePointer, size_t> blocks;
+size_t used = 0;
+int64_t sharedAllowed = 48 << 10;
+
+std::string setting(const char *name, const char *otherwise) {
+  const char *text = getenv(name);
+  return text ? text : otherwise;
+}
+size_t capacity() { return std::stoull(setting("FAKE_GPU_FREE", "1000000")); }
+
+Result allocate(DevicePointer *pointer, size_t bytes) {
+  if (!current)
+    return invalidContext;
+  if (used + bytes > capacity())
+    return OutOfMemory;
+  *pointer = reinterpret_cast<DevicePointer>(aligned_alloc(256, (bytes + 255) / 256 * 256));
+  blocks[*pointer] = bytes;
+  used += bytes;
+  return Success;
+}
+
+Result release(DevicePointer pointer) {
+  auto block = blocks.find(pointer);
+  if (block == blocks.end())
+    return invalidValue;
+  used -= block->second;
+  free(reinterpret_cast<void *>(pointer));
+  blocks.erase(block);
+  return Success;
+}
+
+/// Whether the range lies in one allocation.
+bool isOnDevice(DevicePointer pointer, size_t bytes) {
+  auto after = blocks.upper_bound(pointer);
+  if (after == blocks.begin())
+    return false;
+  auto [begin, size] = *std::prev(after);
+  return pointer + bytes <= begin + size;
+}
+void *memory(DevicePointer pointer) { return reinterpret_cast<void *>(pointer); }
+} // namespace
+
+extern "C" {
+Result cuInit(unsigned) {
+  std::string gpu = setting("FAKE_GPU", "one");
+  return gpu == "none" ? NoDevice : gpu == "stub" ? StubLibrary : Success;
+}
+Result cuGetErrorName(Result result, const char **name) {
+  *name = result == invalidValue ? "CUDA_ERROR_INVALID_VALUE" : result == NotFound ? "CUDA_ERROR_NOT_FOUND" : "OTHER";
+  return Success;
+}
+Result cuGetErrorString(Result, const char **text) {
+  *text = "as the fake driver has it";
+  return Success;
+}
+Result cuDeviceGetCount(int *count) {
+  *count = setting("FAKE_GPU", "one") == "zero" ? 0 : 1;
+  return Success;
+}
+Result cuDeviceGet(Device *device, int) {
+  *device = 0;
+  return Success;
+}
+Result cuDeviceGetName(char *name, int size, Device) {
+  snprintf(name, size, "Fake GPU");
+  return Success;
+}
+Result cuDeviceGetAttribute(int *value, Attribute attribute, Device) {
+  switch (attribute) {
+  case Attribute::Multiprocessors:
+    *value = 7;
+    break;
+  case Attribute::CapabilityMajor:
+    *value = 7;
+    break;
+  case Attribute::CapabilityMinor:
+    *value = 5;
+    break;
+  case Attribute::SharedMemoryPerBlock:
+    *value = 64 << 10;
+    break;
+  case Attribute::HasMemoryPools:
+    *value = setting("FAKE_GPU_POOLS", "1") == "1";
+    break;
+  }
+  return Success;
+}
+Result cuDeviceGetDefaultMemPool(MemoryPool *pool, Device) {
+  *pool = reinterpret_cast<MemoryPool>(0x30);
+  return Success;
+}
+Result cuMemPoolSetAttribute(MemoryPool, int attribute, void *) { return attribute == 4 ? Success : invalidValue; }
+Result cuDevicePrimaryCtxRetain(Context *context, Device) {
+  *context = primary;
+  return Success;
+}
+Result cuCtxSetCurrent(Context context) {
+  current = context;
+  return Success;
+}
+Result cuStreamCreate(Stream *stream, unsigned) {
+  *stream = onlyStream;
+  return current ? Success : invalidContext;
+}
+Result cuStreamSynchronize(Stream) { return current ? Success : invalidContext; }
+Result cuMemGetInfo_v2(size_t *free, size_t *total) {
+  *free = capacity() - used;
+  *total = capacity();
+  return Success;
+}
+Result cuMemAlloc_v2(DevicePointer *pointer, size_t bytes) { return allocate(pointer, bytes); }
+Result cuMemFree_v2(DevicePointer pointer) { return release(pointer); }
+Result cuMemAllocAsync(DevicePointer *pointer, size_t bytes, Stream stream) {
+  return setting("FAKE_GPU_POOLS", "1") == "1" && stream == onlyStream ? allocate(pointer, bytes) : invalidValue;
+}
+Result cuMemFreeAsync(DevicePointer pointer, Stream) { return release(pointer); }
+Result cuMemcpyHtoDAsync_v2(DevicePointer to, const void *from, size_t bytes, Stream stream) {
+  if (!current || stream != onlyStream || !isOnDevice(to, bytes))
+    return invalidValue;
+  memcpy(memory(to), from, bytes);
+  return Success;
+}
+Result cuMemcpyDtoHAsync_v2(void *to, DevicePointer from, size_t bytes, Stream stream) {
+  if (!current || stream != onlyStream || !isOnDevice(from, bytes))
+    return invalidValue;
+  memcpy(to, memory(from), bytes);
+  return Success;
+}
+Result cuMemcpyDtoDAsync_v2(DevicePointer to, DevicePointer from, size_t bytes, Stream stream) {
+  if (stream != onlyStream || !isOnDevice(from, bytes) || !isOnDevice(to, bytes))
+    return invalidValue;
+  memcpy(memory(to), memory(from), bytes);
+  return Success;
+}
+Result cuMemsetD8Async(DevicePointer to, unsigned char value, size_t bytes, Stream stream) {
+  if (stream != onlyStream || !isOnDevice(to, bytes))
+    return invalidValue;
+  memset(memory(to), value, bytes);
+  return Success;
+}
+Result cuModuleLoadData(Module *module, const void *image) {
+  *module = reinterpret_cast<Module>(const_cast<void *>(image));
+  return strcmp(static_cast<const char *>(image), "other") == 0 ? NoBinaryForGpu : Success;
+}
+Result cuModuleGetFunction(Function *function, Module module, const char *name) {
+  *function = reinterpret_cast<Function>(strstr(reinterpret_cast<char *>(module), name));
+  return *function ? Success : NotFound;
+}
+Result cuFuncSetAttribute(Function, int attribute, int value) {
+  if (attribute != 8 || value > 64 << 10)
+    return invalidValue;
+  sharedAllowed = value;
+  return Success;
+}
+Result cuLaunchKernel(Function, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX, unsigned blockY,
+                      unsigned blockZ, unsigned sharedBytes, Stream stream, void **params, void **) {
+  if (!current || stream != onlyStream || sharedBytes > sharedAllowed)
+    return invalidValue;
+  auto *data = *static_cast<int32_t **>(params[0]);
+  int32_t value = *static_cast<int32_t *>(params[1]);
+  for (unsigned i = 0; i < gridX * gridY * gridZ * blockX * blockY * blockZ; ++i)
+    data[i] += value;
+  return Success;
+}
+} // extern "C"
