@@ -50,10 +50,10 @@ def GroupedMatmulToLoops : Pass<"moe-grouped-matmul-to-loops", "::mlir::ModuleOp
 
     | recipe | level | types |
     |---|---|---|
-    | tiles of 16 rows, 16 columns and 32 k of bf16 or 64 of i8 in AMX registers | amx | bf16, weights in pairs; i8, in quads |
+    | tiles of 16 rows, 16 columns and 32 k of bf16 or 64 of i8 in AMX registers | amx | bf16, weights in pairs; i8, in quads; bf16, codes of 4 bits |
     | dot products of pairs (vdpbf16ps, bfdot) | avx512bf16, aarch64-bf16 | bf16, weights in pairs |
     | dot products of quads (vpdpbusd) or multiplications | all others | i8, weights in quads |
-    | f32 fused multiply-add on decoded weights | all | codes of 4 bits |
+    | f32 fused multiply-add on decoded weights | all | others with codes of 4 bits |
     | f32 fused multiply-add | all | any |
 
     For each group, rows are taken in blocks; a block of few rows, where the time goes to reading weights, is read in place
@@ -61,6 +61,9 @@ def GroupedMatmulToLoops : Pass<"moe-grouped-matmul-to-loops", "::mlir::ModuleOp
     rows of the block go to a second scratch buffer; then the epilogue runs on them, row by row, 16 columns at a time. In
     AMX tiles that is done for some rows while others are multiplied; rows too deep for the cache are done in blocks of K,
     with the sums of up to 128 panels in memory in between, which changes no bit.
+
+    Codes of 4 bits are bf16 in AMX tiles, without their scale: one scale is for 32 k, a tile. Its product starts at zero, and
+    is added to the sum when it is scaled, one rounding each.
 
     Where the level has an instruction for it, the epilogue's last rounding to bf16 is that instruction: it takes denormal
     numbers as zeros.

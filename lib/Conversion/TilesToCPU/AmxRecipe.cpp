@@ -14,12 +14,18 @@
 // Rows of great depth do not stay in the second-level cache. They are done in blocks of K, with the sums of some panels
 // in memory in between.
 //
+// Codes of 4 bits are exact in bf16 without their scale, and 32 k have one: a tile. Its product starts at zero; then
+// vectors multiply it by the scales of its columns and add it to the sums, which are in memory. Codes become tiles of
+// bf16 first: those of a step over panels once for all rows of a block, or one after the other where there is only one
+// tile of rows.
+//
 // Rows that fill no tile are not cleared: they only reach sums that nobody reads. Where K is no multiple of a tile's, x
 // ends in zeros, and the last tile of a panel is a copy that does too: what lies behind a panel may be anything.
 //
 //===----------------------------------------------------------------------===//
 
 #include "KernelRecipe.h"
+#include "QuantizedKernels.h"
 
 #include "dialect/Moe/IR/MoeOps.h"
 #include "moe/Conversion/IsaLevels.h"
@@ -43,6 +49,8 @@ static constexpr int64_t maxSumBytes = 2 << 20;
 static constexpr int64_t registers = 8, maxSums = 6;
 /// Panels that one row tile is multiplied with.
 static constexpr int64_t maxPanels = 4;
+/// K of 4-bit weights in a line of packed codes.
+static constexpr int64_t codesOfLine = 8;
 
 namespace {
 class AmxRecipe : public KernelRecipe {
@@ -96,18 +104,27 @@ private:
   void prefetchPanels(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
                       const Depth &range, Value k);
 
+  /// Decodes tile `k` of K of `panels` to `decoded`, from `to` on, where a panel has `room` tiles.
+  void decodeTile(OpBuilder &b, Value group, const PanelBlock &panels, Value k, Value to, int64_t room, bool fetches);
+  /// As multiplyTiles, of codes.
+  void multiplyCodes(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
+                     const DepthBlock *block, Value sumStart);
+
   GroupedMatmulOp op;
   int64_t depth;
   bool isInteger;
   Type element;
-  int64_t tileDepth, tileSize; ///< elements of a row of a tile, and of a tile
-  int64_t together;            ///< tiles of rows in one inner loop, of blocks of many rows
-  int64_t blockTiles;          ///< tiles of K in a block; all, if K is not cut
-  SmallVector<Value> weights;  ///< [E, panels, pairs or quads of k, tileDepth]
-  Value packed;                ///< groups of tiles of rows x tiles of k x tiles of the group, 16 x tileDepth elements
-  Value tails;                 ///< the last tiles of up to maxPanels panels; null if K is a multiple of a tile's
-  Value sums;                  ///< tiles; with blocks of K, behind them 16 zeros
-  int64_t zeroSums = 0;        ///< where those are
+  int64_t tileDepth, tileSize;              ///< elements of a row of a tile, and of a tile
+  int64_t together;                         ///< tiles of rows in one inner loop, of blocks of many rows
+  int64_t blockTiles;                       ///< tiles of K in a block; all, if K is not cut
+  SmallVector<Value> weights;               ///< [E, panels, pairs or quads of k, tileDepth]
+  std::unique_ptr<CodeKernelBuilder> codes; ///< of 4-bit weights
+  Value decoded;                            ///< of 4-bit weights: panels x tiles of k x 16 x 32
+  Value products;                           ///< of codes: tiles of one k
+  Value packed;         ///< groups of tiles of rows x tiles of k x tiles of the group, 16 x tileDepth elements
+  Value tails;          ///< the last tiles of up to maxPanels panels; null if K is a multiple of a tile's
+  Value sums;           ///< tiles; with blocks of K, behind them 16 zeros
+  int64_t zeroSums = 0; ///< where those are
 };
 } // namespace
 
@@ -145,6 +162,12 @@ void AmxRecipe::prepare(OpBuilder &b) {
   for (Value &weight : weights)
     weight = memref::CollapseShapeOp::create(b, loc, weight, SmallVector<ReassociationIndices>{{0}, {1}, {2}, {3, 4}});
   const Plan &many = getPlans().back();
+  if (op.getFormat()) {
+    codes = std::make_unique<CodeKernelBuilder>(b, op);
+    int64_t room = std::max(many.panelSteps.front() * blockTiles, getPlans().front().panelSteps.front());
+    decoded = allocate(b, MemRefType::get({weightCount() * room * tileSize}, element));
+    products = allocate(b, MemRefType::get({maxSums * sumsOfTile}, b.getF32Type()));
+  }
   // With pairs, there may be room for one tile more than there are.
   int64_t rowTiles = llvm::alignTo(many.maxRows / tileRows, 2);
   int64_t tiles = std::max(rowTiles * blockTiles, int64_t(llvm::divideCeil(depth, tileDepth)));
@@ -272,12 +295,13 @@ void AmxRecipe::copyTails(OpBuilder &b, Value group, const PanelBlock &panels) {
 void AmxRecipe::prefetchPanels(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
                                const Depth &range, Value k) {
   constexpr int64_t stepsAhead = 4;
-  Value panel = panels.first, first = multiplyBy(b, add(b, k, stepsAhead), tileRows), lines = index(b, tileRows);
+  int64_t linesOfTile = codes ? tileDepth / codesOfLine : tileRows;
+  Value panel = panels.first, first = multiplyBy(b, add(b, k, stepsAhead), linesOfTile), lines = index(b, linesOfTile);
   if (tiles.lines) {
     panel = add(b, panel, panels.count); // panels lie one after the other
     first = add(b, multiplyBy(b, tiles.first, blockTiles), multiplyBy(b, k, tiles.count));
     first = arith::MulIOp::create(b, loc, first, tiles.lines);
-    first = add(b, first, multiplyBy(b, range.begin, tileRows));
+    first = add(b, first, multiplyBy(b, range.begin, linesOfTile));
     lines = multiplyBy(b, tiles.lines, tiles.count);
   }
   int64_t locality = tiles.lines ? 2 : 3;
@@ -297,8 +321,93 @@ void AmxRecipe::prefetchOutput(OpBuilder &b, const RowTiles &tiles, const RowBlo
                              /*isWrite=*/false, /*localityHint=*/2, /*isDataCache=*/true);
 }
 
+void AmxRecipe::decodeTile(OpBuilder &b, Value group, const PanelBlock &panels, Value k, Value to, int64_t room,
+                           bool fetches) {
+  static_assert(GroupedMatmulOp::scaleGroup * 2 == lineBytes, "a tile has one scale for each column");
+  constexpr int64_t tilesAhead = 16, pairs = codesOfLine / 2;
+  int64_t linesOfTile = tileDepth / codesOfLine;
+  Value firstLine = multiplyBy(b, k, linesOfTile);
+  loop(b, index(b, 0), index(b, linesOfTile), 1, [&](OpBuilder &b, Value line) {
+    Value step = add(b, firstLine, line), toLine = add(b, to, multiplyBy(b, line, pairs * tileDepth));
+    for (int64_t slot = 0; slot < weightCount() * panels.count; ++slot) {
+      int64_t w = slot / panels.count;
+      Value panel = add(b, panels.first, slot % panels.count);
+      if (fetches)
+        memref::PrefetchOp::create(b, loc, weights[w],
+                                   ValueRange{group, panel, add(b, step, tilesAhead * linesOfTile), index(b, 0)},
+                                   /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
+      for (auto [pair, both] : llvm::enumerate(codes->loadPairs(b, w, group, panel, step))) {
+        Value at = add(b, toLine, slot * room * tileSize + int64_t(pair) * tileDepth);
+        vector::StoreOp::create(b, loc, both, decoded, ValueRange{at});
+      }
+    }
+  });
+}
+
+void AmxRecipe::multiplyCodes(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
+                              const DepthBlock *block, Value sumStart) {
+  auto operandType = amx::TileType::get({tileRows, tileDepth}, element);
+  auto productType = amx::TileType::get({tileRows, panelWidth}, b.getF32Type());
+  auto vectorType = VectorType::get({panelWidth}, b.getF32Type());
+  int64_t panelCount = weightCount() * panels.count, room = tiles.lines ? blockTiles : 1;
+  Value zero = index(b, 0);
+  Depth range = depthOf(b, block);
+  {
+    OpBuilder::InsertionGuard guard(b);
+    if (block) {
+      Value isFirst = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, block->number, zero);
+      b.setInsertionPoint(scf::IfOp::create(b, loc, isFirst, /*withElseRegion=*/false).thenYield());
+    }
+    Value zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(vectorType));
+    loop(b, zero, index(b, tiles.count * panelCount * sumsOfTile), panelWidth,
+         [&](OpBuilder &b, Value i) { vector::StoreOp::create(b, loc, zeros, sums, ValueRange{add(b, sumStart, i)}); });
+  }
+  // Of a tile with a few rows, only those are added.
+  Value rowCount = tiles.lines ? index(b, tileRows) : subtract(b, rows.end, rows.begin);
+  loop(b, zero, range.count, 1, [&](OpBuilder &b, Value k) {
+    Value block = add(b, range.begin, k), from = tiles.lines ? multiplyBy(b, k, tileSize) : zero;
+    if (tiles.lines) {
+      prefetchPanels(b, tiles, rows, panels, range, k);
+      prefetchOutput(b, tiles, rows, panels, k);
+    } else {
+      decodeTile(b, rows.group, panels, block, zero, room, /*fetches=*/true);
+    }
+    Value offset = add(b, tiles.start, arith::MulIOp::create(b, loc, k, tiles.tileStep).getResult());
+    SmallVector<Value> rowTiles, scales;
+    for (int64_t t = 0; t < tiles.count; ++t)
+      rowTiles.push_back(amx::TileLoadOp::create(b, loc, operandType, packed, ValueRange{add(b, offset, t * tileSize)},
+                                                 tiles.rowStep));
+    for (int64_t p = 0; p < panelCount; ++p) {
+      Value weight = amx::TileLoadOp::create(b, loc, operandType, decoded,
+                                             ValueRange{add(b, from, p * room * tileSize)}, index(b, tileDepth));
+      for (int64_t t = 0; t < tiles.count; ++t) {
+        Value none = amx::TileZeroOp::create(b, loc, productType);
+        Value product = amx::TileMulFOp::create(b, loc, productType, rowTiles[t], weight, none);
+        amx::TileStoreOp::create(b, loc, products, ValueRange{index(b, (t * panelCount + p) * sumsOfTile)}, product,
+                                 index(b, panelWidth));
+      }
+      Value panel = add(b, panels.first, p % panels.count);
+      scales.push_back(codes->loadScale(b, p / panels.count, rows.group, panel, block));
+    }
+    loop(b, zero, rowCount, 1, [&](OpBuilder &b, Value row) {
+      Value inTile = multiplyBy(b, row, panelWidth), toTile = add(b, sumStart, inTile);
+      for (int64_t i = 0; i < tiles.count * panelCount; ++i) {
+        Value to = add(b, toTile, i * sumsOfTile);
+        Value product =
+            vector::LoadOp::create(b, loc, vectorType, products, ValueRange{add(b, inTile, i * sumsOfTile)});
+        Value sum = vector::LoadOp::create(b, loc, vectorType, sums, ValueRange{to});
+        // Rounded twice, as at levels without fused multiply-add.
+        Value scaled = arith::MulFOp::create(b, loc, product, scales[i % panelCount]);
+        vector::StoreOp::create(b, loc, arith::AddFOp::create(b, loc, sum, scaled), sums, ValueRange{to});
+      }
+    });
+  });
+}
+
 void AmxRecipe::multiplyTiles(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
                               const DepthBlock *block, Value sumStart) {
+  if (codes)
+    return multiplyCodes(b, tiles, rows, panels, block, sumStart);
   Type sumElement = getSumType(b.getContext());
   auto operandType = amx::TileType::get({tileRows, tileDepth}, element);
   auto sumType = amx::TileType::get({tileRows, panelWidth}, sumElement);
@@ -397,6 +506,13 @@ void AmxRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const 
     return finish(zero, rowCount, zero, zero);
   }
 
+  if (codes) {
+    Depth range = depthOf(b, block);
+    loop(b, zero, range.count, 1, [&](OpBuilder &b, Value k) {
+      decodeTile(b, rows.group, panels, add(b, range.begin, k), multiplyBy(b, k, tileSize), blockTiles,
+                 /*fetches=*/false);
+    });
+  }
   Groups groups = groupsOf(b, rows);
   Value line = index(b, tileDepth), sumBase = zero;
   Value lines =
@@ -441,15 +557,14 @@ void AmxRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const 
 }
 
 std::unique_ptr<KernelRecipe> moe::makeAmxRecipe(GroupedMatmulOp op, const IsaLevel *level) {
-  if (!level || !level->hasAmx || op.getWeightRank() != 5 || int64_t(op.getWeights().size()) > maxPanels ||
-      op.getFormat())
+  if (!level || !level->hasAmx || op.getWeightRank() != 5 || int64_t(op.getWeights().size()) > maxPanels)
     return nullptr;
-  auto has = [&](Value value, bool integer) {
-    Type element = cast<ShapedType>(value.getType()).getElementType();
-    return integer ? element.isInteger(8) : element.isBF16();
-  };
-  bool integer = op.isInteger();
-  if (!has(op.getX(), integer) || !llvm::all_of(op.getWeights(), [&](Value weight) { return has(weight, integer); }))
+  auto elementOf = [](Value value) { return cast<ShapedType>(value.getType()).getElementType(); };
+  auto isBf16 = [&](Value value) { return elementOf(value).isBF16(); };
+  bool fits = op.isInteger()   ? elementOf(op.getX()).isInteger(8)
+              : op.getFormat() ? isBf16(op.getX()) && op.getDepth() % GroupedMatmulOp::scaleGroup == 0
+                               : isBf16(op.getX()) && llvm::all_of(op.getWeights(), isBf16);
+  if (!fits)
     return nullptr;
   return std::make_unique<AmxRecipe>(op);
 }

@@ -285,6 +285,44 @@ Value CodeKernelBuilder::decode(OpBuilder &b, Value codes, unsigned k) const {
   return vector::BitCastOp::create(b, loc, floats, bits);
 }
 
+SmallVector<Value> CodeKernelBuilder::loadPairs(OpBuilder &b, size_t w, Value group, Value panel, Value step) const {
+  constexpr unsigned pairs = stepCodes / 2;
+  Value codes = loadStep(b, loc, weights[w], group, panel, step);
+  Type bf16 = b.getBF16Type();
+  SmallVector<Value> values;
+  for (unsigned pair = 0; pair < pairs; ++pair) {
+    if (!hasLookup) {
+      // A bf16 is the high half of an f32.
+      auto bits = [&](unsigned k) {
+        return vector::BitCastOp::create(b, loc, lanesOf(b.getI32Type()), decode(b, codes, 2 * pair + k));
+      };
+      Value even = arith::ShRUIOp::create(b, loc, bits(0), splat(b, loc, 16));
+      Value odd = arith::AndIOp::create(b, loc, bits(1), splat(b, loc, -65536));
+      Value both = arith::OrIOp::create(b, loc, even, odd);
+      values.push_back(vector::BitCastOp::create(b, loc, VectorType::get({2 * panelWidth}, bf16), both));
+      continue;
+    }
+    // The pair's codes are at the same place in both halves of a lane. The instruction looks at the lowest 5 bits, one
+    // more than a code has: the table is there twice.
+    auto words = VectorType::get({2 * panelWidth}, b.getI16Type());
+    static constexpr float integers[] = {0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
+    static constexpr float e2m1[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0f, -0.5, -1, -1.5, -2, -3, -4, -6};
+    SmallVector<int16_t> bits;
+    for (int twice = 0; twice < 2; ++twice)
+      for (float value : isInt4 ? ArrayRef(integers) : ArrayRef(e2m1))
+        bits.push_back(static_cast<int16_t>(llvm::bit_cast<uint32_t>(value) >> 16));
+    Value table = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(words, ArrayRef<int16_t>(bits)));
+    Value indices = vector::BitCastOp::create(b, loc, words, codes);
+    if (pair) {
+      auto places = DenseElementsAttr::get(words, static_cast<int16_t>(4 * pair));
+      indices = arith::ShRUIOp::create(b, loc, indices, arith::ConstantOp::create(b, loc, places));
+    }
+    Value found = intrinsic(b, loc, "llvm.x86.avx512.permvar.hi.512", words, {table, indices});
+    values.push_back(vector::BitCastOp::create(b, loc, VectorType::get({2 * panelWidth}, bf16), found));
+  }
+  return values;
+}
+
 /// The elements of a row that a step takes, each in all lanes.
 SmallVector<Value> CodeKernelBuilder::loadRow(OpBuilder &b, Value row, Value first) const {
   auto type = cast<MemRefType>(row.getType());

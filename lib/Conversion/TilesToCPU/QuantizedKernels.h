@@ -44,6 +44,15 @@ public:
   llvm::SmallVector<mlir::Value> build(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
                                        mlir::ValueRange panels) const override;
 
+  /// The 16 scales of the panel's columns in weight operand `w` for the codes of `block`, as f32.
+  mlir::Value loadScale(mlir::OpBuilder &b, size_t w, mlir::Value group, mlir::Value panel, mlir::Value block) const {
+    return loadScale(b, scales[w], group, panel, block);
+  }
+  /// Codes 8 * step .. 8 * step + 7 of the panel's columns in weight operand `w` as numbers, not scaled, which are
+  /// exact in bf16: four vectors of pairs, as weights of bf16 are packed.
+  llvm::SmallVector<mlir::Value> loadPairs(mlir::OpBuilder &b, size_t w, mlir::Value group, mlir::Value panel,
+                                           mlir::Value step) const;
+
 private:
   mlir::Value loadScale(mlir::OpBuilder &b, mlir::Value scales, mlir::Value group, mlir::Value panel,
                         mlir::Value block) const;

@@ -156,3 +156,41 @@ func.func @bytes(%x: memref<?x128xi8>, %w: memref<1x4x32x16x4xi8>, %groups: memr
   }
   return
 }
+
+// -----
+
+// Codes of 4 bits: the tile of 32 k of a panel is looked up, 32 codes at once, and multiplied without its scale. The product
+// starts at zero; scaled, it is added to the sums in memory. Few rows: tile by tile; more: a step's panels in front of all
+// rows.
+
+// CHECK-LABEL: func.func @codes.amx(
+// CHECK: %[[DECODED:.*]] = memref.alloc() {alignment = 64 : i64} : memref<2048xbf16>
+// CHECK: %[[PRODUCTS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<1536xf32>
+// CHECK: %[[SUMS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<1536xf32>
+// CHECK: arith.cmpi sle, %{{.*}}, %c16 :
+// CHECK: scf.for %{{.*}} = %c0 to %c2 step %c1 {
+// CHECK: scf.for %{{.*}} = %c0 to %c4 step %c1 {
+// CHECK-COUNT-16: llvm.call_intrinsic "llvm.x86.avx512.permvar.hi.512"
+// CHECK: %[[W:.*]] = amx.tile_load %[[DECODED]][
+// CHECK: %[[ZERO:.*]] = amx.tile_zero
+// CHECK: %[[PRODUCT:.*]] = amx.tile_mulf %{{.*}}, %[[W]], %[[ZERO]]
+// CHECK: amx.tile_store %[[PRODUCTS]][%c0], %[[PRODUCT]]
+// CHECK: vector.load %{{.*}} : memref<1x4x2x16xbf16>, vector<16xbf16>
+// CHECK: %[[LOADED:.*]] = vector.load %[[PRODUCTS]][
+// CHECK: %[[SUM:.*]] = vector.load %[[SUMS]][
+// CHECK: %[[SCALED:.*]] = arith.mulf %[[LOADED]], %{{.*}} : vector<16xf32>
+// CHECK: arith.addf %[[SUM]], %[[SCALED]] : vector<16xf32>
+// CHECK: } else {
+// CHECK: llvm.call_intrinsic "llvm.x86.avx512.permvar.hi.512"
+// CHECK: scf.if
+// CHECK-NOT: llvm.call_intrinsic
+// CHECK: return
+func.func @codes(%x: memref<?x64xbf16>, %w: memref<1x4x8x16x4xi8>, %s: memref<1x4x2x16xbf16>, %groups: memref<2xi32>,
+                 %y: memref<?x64xf32>) {
+  moe.grouped_matmul rows(%x : memref<?x64xbf16>) weights(%w : memref<1x4x8x16x4xi8>) scales(%s : memref<1x4x2x16xbf16>)
+      groups(%groups : memref<2xi32>) outs(%y : memref<?x64xf32>) attributes {format = "int4"} {
+  ^bb0(%a: f32):
+    moe.yield %a : f32
+  }
+  return
+}

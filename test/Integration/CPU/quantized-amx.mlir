@@ -1,4 +1,5 @@
-// i8 products in AMX tiles, emulated: the same sums as at every level. 39 k are less than a tile.
+// i8 and 4-bit products in AMX tiles, emulated: the same sums as at every level, here that of codes too. 39 k are less than
+// a tile.
 // RUN: sed 's/@compare(%%offsets: tensor<6xi32>, %%rows: index)/& attributes {moe.isa = "amx-emulated"}/' %S/quantized-matmul.mlir \
 // RUN:   | moe-opt --check-to-runtime --moe-to-bufferize --moe-grouped-matmul-to-loops | FileCheck %s
 // RUN: sed 's/@compare(%%offsets: tensor<6xi32>, %%rows: index)/& attributes {moe.isa = "amx-emulated"}/' %S/quantized-matmul.mlir \
@@ -9,3 +10,4 @@
 // RUN:   %S/quantized-matmul.mlir | moe-opt %lower-fast | %run | FileCheck %S/quantized-matmul.mlir
 
 // CHECK: amx.tile_muli
+// CHECK: amx.tile_mulf
