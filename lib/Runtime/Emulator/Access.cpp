@@ -48,9 +48,10 @@ static std::string coordinates(uint32_t index) {
 /// Whether the bytes lie in one variable of the block's shared memory.
 static bool isInShared(const Machine &machine, uint64_t offset, uint64_t bytes) {
   const MoeSimtKernel &kernel = *machine.launch.details;
-  uint64_t dynamic = uint64_t(kernel.dynamicOffset);
-  if (offset >= dynamic)
-    return offset + bytes <= dynamic + machine.launch.sharedBytes;
+  if (offset > machine.sharedBytes() || bytes > machine.sharedBytes() - offset)
+    return false;
+  if (offset >= uint64_t(kernel.dynamicOffset))
+    return true;
   for (int64_t i = 0; i < kernel.sharedVariableCount; ++i) {
     const MoeSimtRange &variable = kernel.sharedVariables[i];
     uint64_t begin = reinterpret_cast<uintptr_t>(variable.base);
@@ -68,7 +69,7 @@ void moe::rt::simt::checkShared(const Thread &thread, const void *address, uint6
   if (!isInShared(machine, offset, bytes))
     machine.trap(thread, site, "%s out of bounds: %llu bytes at shared address 0x%llx, the block has %llu bytes%s",
                  nameOf(access), ull(bytes), ull(offset), ull(machine.sharedBytes()),
-                 offset + bytes <= machine.sharedBytes() ? " (beyond a variable)" : "");
+                 offset < machine.sharedBytes() ? " (across the end of a variable)" : "");
   if (!machine.checking)
     return;
   Finding found = access & MoeSimtAtomic  ? block.shadow.update(offset, bytes, thread.index)

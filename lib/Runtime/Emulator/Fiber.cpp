@@ -84,17 +84,17 @@ using namespace moe::rt::simt;
 
 Stacks::~Stacks() {
   if (memory)
-    munmap(memory, capacity * stride);
+    munmap(memory, (capacity + 1) * stride);
 }
 
 void Stacks::reserve(size_t count) {
   if (count <= capacity)
     return;
   if (memory)
-    munmap(memory, capacity * stride);
+    munmap(memory, (capacity + 1) * stride);
   // Only what is touched takes memory.
   void *mapped =
-      mmap(nullptr, count * stride, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      mmap(nullptr, (count + 1) * stride, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapped == MAP_FAILED)
     moe_rt_fail("out of memory: stacks of emulated threads");
   memory = static_cast<char *>(mapped);

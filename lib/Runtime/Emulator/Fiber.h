@@ -38,7 +38,8 @@ public:
   static constexpr size_t usableBytes = 64 * 1024;
 
 private:
-  char *bottom(size_t index) const { return memory + index * stride; }
+  // Below the first stack there is room for one more, so that it can overflow without a crash, as the others can.
+  char *bottom(size_t index) const { return memory + (index + 1) * stride; }
 
   // With a power of two between them, the hot ends of all stacks would share a few sets of the caches.
   static constexpr size_t stride = usableBytes + 17 * 64;

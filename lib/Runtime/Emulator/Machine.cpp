@@ -42,7 +42,7 @@ void Machine::run(const Launch &what) {
   if (checking)
     std::fill_n(module.executions, module.basicBlockCount, 0);
   random.seed(seed);
-  nextBlock = 0;
+  nextBlock = turn = 0;
   blockCount = uint64_t(launch.grid[0]) * launch.grid[1] * launch.grid[2];
   uint32_t wanted = seed ? blocksOfSeededSchedule : 1;
   yieldsWithoutProgress = 0;
@@ -187,8 +187,9 @@ void Machine::leave() {
 /// Takes the next block of the grid into flight.
 Block &Machine::startBlock() {
   Block *block = nullptr;
+  // The first free one, so that a launch goes on as if it was the first.
   for (auto &candidate : blocks)
-    if (!candidate->running)
+    if (!candidate->running && !block)
       block = candidate.get();
   if (!block)
     block = blocks.emplace_back(std::make_unique<Block>()).get();
