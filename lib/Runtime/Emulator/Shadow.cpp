@@ -65,59 +65,72 @@ void Shadow::addRead(Byte &byte, uint32_t thread) {
   (replace ? byte.read : byte.otherRead) = now;
 }
 
-Finding Shadow::read(uint64_t offset, uint64_t size, uint32_t thread) {
-  for (uint64_t at = offset; at < offset + size; ++at) {
-    Byte &byte = bytes[at];
-    if (clockOf(byte.write) < start)
-      return {Conflict::NeverWritten, uint32_t(at), thread};
-    if (byte.write & inFlightFlag)
-      return {Conflict::InFlight, uint32_t(at), threadOf(byte.write)};
-    if (!isOrdered(byte.write, thread))
-      return {Conflict::AfterWrite, uint32_t(at), threadOf(byte.write)};
-    addRead(byte, thread);
+template <typename Step> Finding Shadow::forEachByte(uint64_t offset, uint64_t size, Step &&step) {
+  // Bytes that were accessed together before are so again, as a rule.
+  Byte before{}, after{};
+  for (uint64_t i = 0; i < size; ++i) {
+    Byte &byte = bytes[offset + i];
+    if (i == 0 || byte != before) {
+      before = after = byte;
+      if (Finding found = step(after); found.conflict != Conflict::None) {
+        found.offset = uint32_t(offset + i);
+        return found;
+      }
+    }
+    byte = after;
   }
   return {};
 }
 
-Finding Shadow::checkWrite(const Byte &byte, uint64_t offset, uint32_t thread, bool atomic) const {
+Finding Shadow::read(uint64_t offset, uint64_t size, uint32_t thread) {
+  return forEachByte(offset, size, [&](Byte &byte) -> Finding {
+    if (clockOf(byte.write) < start)
+      return {Conflict::NeverWritten, thread};
+    if (byte.write & inFlightFlag)
+      return {Conflict::InFlight, threadOf(byte.write)};
+    if (!isOrdered(byte.write, thread))
+      return {Conflict::AfterWrite, threadOf(byte.write)};
+    addRead(byte, thread);
+    return {};
+  });
+}
+
+Finding Shadow::checkWrite(const Byte &byte, uint32_t thread, bool atomic) const {
   bool isOld = clockOf(byte.write) < start;
   if (!isOld && byte.write & inFlightFlag)
-    return {Conflict::InFlight, uint32_t(offset), threadOf(byte.write)};
+    return {Conflict::InFlight, threadOf(byte.write)};
   if (!isOrdered(byte.write, thread) && !(atomic && byte.write & atomicFlag))
-    return {Conflict::AfterWrite, uint32_t(offset), threadOf(byte.write)};
+    return {Conflict::AfterWrite, threadOf(byte.write)};
   for (Stamp read : {byte.read, byte.otherRead})
     if (!isOrdered(read, thread))
-      return {Conflict::AfterRead, uint32_t(offset), threadOf(read)};
+      return {Conflict::AfterRead, threadOf(read)};
   return {};
 }
 
 Finding Shadow::write(uint64_t offset, uint64_t size, uint32_t thread) {
-  for (uint64_t at = offset; at < offset + size; ++at) {
-    if (Finding found = checkWrite(bytes[at], at, thread, false); found.conflict != Conflict::None)
-      return found;
-    bytes[at] = {stamp(thread, 0), 0, 0};
-  }
-  return {};
+  return forEachByte(offset, size, [&](Byte &byte) {
+    Finding found = checkWrite(byte, thread, false);
+    byte = {stamp(thread, 0), 0, 0};
+    return found;
+  });
 }
 
 Finding Shadow::update(uint64_t offset, uint64_t size, uint32_t thread) {
-  for (uint64_t at = offset; at < offset + size; ++at) {
-    if (clockOf(bytes[at].write) < start)
-      return {Conflict::NeverWritten, uint32_t(at), thread};
-    if (Finding found = checkWrite(bytes[at], at, thread, true); found.conflict != Conflict::None)
-      return found;
-    bytes[at] = {stamp(thread, atomicFlag), 0, 0};
-  }
-  return {};
+  return forEachByte(offset, size, [&](Byte &byte) -> Finding {
+    if (clockOf(byte.write) < start)
+      return {Conflict::NeverWritten, thread};
+    Finding found = checkWrite(byte, thread, true);
+    byte = {stamp(thread, atomicFlag), 0, 0};
+    return found;
+  });
 }
 
 Finding Shadow::startCopy(uint64_t offset, uint64_t size, uint32_t thread) {
-  for (uint64_t at = offset; at < offset + size; ++at) {
-    if (Finding found = checkWrite(bytes[at], at, thread, false); found.conflict != Conflict::None)
-      return found;
-    bytes[at] = {stamp(thread, inFlightFlag), 0, 0};
-  }
-  return {};
+  return forEachByte(offset, size, [&](Byte &byte) {
+    Finding found = checkWrite(byte, thread, false);
+    byte = {stamp(thread, inFlightFlag), 0, 0};
+    return found;
+  });
 }
 
 void Shadow::finishCopy(uint64_t offset, uint64_t size, uint32_t thread) {

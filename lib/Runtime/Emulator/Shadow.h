@@ -21,8 +21,8 @@ enum class Conflict : uint8_t { None, NeverWritten, InFlight, AfterWrite, AfterR
 
 struct Finding {
   Conflict conflict = Conflict::None;
-  uint32_t offset = 0; // of the byte
   uint32_t thread = 0; // whose access it conflicts with
+  uint32_t offset = 0; // of the byte
 };
 
 /// Shadow of one block's shared memory: for each byte the last write, and the readers of up to two warps since.
@@ -60,12 +60,16 @@ private:
   using Stamp = uint64_t;
   struct Byte {
     Stamp write, read, otherRead;
+    bool operator==(const Byte &) const = default;
   };
+
+  /// Applies `step` to each byte: what it finds, or None and a new value for the byte. It depends on the byte alone.
+  template <typename Step> Finding forEachByte(uint64_t offset, uint64_t size, Step &&step);
 
   uint64_t &own(uint32_t warp) { return clocks[warp * warps + warp]; }
   Stamp stamp(uint32_t thread, uint64_t flags) { return own(thread / 32) << 16 | flags | thread; }
   bool isOrdered(Stamp stamp, uint32_t thread) const;
-  Finding checkWrite(const Byte &byte, uint64_t offset, uint32_t thread, bool atomic) const;
+  Finding checkWrite(const Byte &byte, uint32_t thread, bool atomic) const;
   void addRead(Byte &byte, uint32_t thread);
 
   Byte *bytes = nullptr;
