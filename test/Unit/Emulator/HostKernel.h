@@ -7,7 +7,7 @@
 #include "moe/Runtime/Gpu.h"
 #include "moe/Runtime/Simt.h"
 
-#include <cstring>
+#include <algorithm>
 #include <vector>
 
 namespace moe::test {
@@ -62,8 +62,8 @@ inline void write(float *address, float value, Site site = sharedWrite) {
 }
 /// Does an operation on words; returns the first result.
 inline uint32_t collective(uint32_t operationCode, uint32_t mask, std::vector<uint32_t> operands) {
-  memcpy(moe_simt_lane, operands.data(), operands.size() * sizeof(uint32_t));
   uint32_t *words = moe_simt_lane;
+  std::copy(operands.begin(), operands.end(), words);
   moe_simt_collective(operationCode, mask, operation);
   return words[MoeSimtResult];
 }
