@@ -32,7 +32,7 @@
 // EMULATE: launch bf16 grid 1 block 4 args x y r
 // EMULATE: print r
 // Sum and square plus 1.0078125, each rounded to bf16: 3 * 3 + 1.0078125 = 10.0078 becomes 10.
-// CHECK-NEXT: r: 1.00781 2.01562 3 4 1.00781 2.01562 5 10{{$}}
+// CHECK-NEXT: r: 1.00781 2 3 4 1.00781 2 5 10{{$}}
 
 // EMULATE: buffer s f16 4 iota
 // EMULATE: buffer t f16 4 fill 0.333251953125

@@ -94,6 +94,17 @@ static void checkGlobal(const Thread &thread, const void *address, uint64_t byte
   }
   if (access != MoeSimtLoad && !allocation->isWritable)
     machine.trap(thread, site, "%s of constant memory", nameOf(access));
+  if (machine.checking) {
+    uint32_t block = thread.warp->block->number;
+    if (access == MoeSimtAtomic)
+      machine.order.meet(block);
+    uint32_t writer = DeviceMemory::findRace(*allocation, address, bytes, access == MoeSimtStore, block, machine.order);
+    if (writer != ~0u) {
+      const uint32_t *grid = machine.launch.grid;
+      machine.trap(thread, site, "race: %s of global memory that block (%u, %u, %u) has written in the same launch",
+                   nameOf(access), writer % grid[0], writer / grid[0] % grid[1], writer / grid[0] / grid[1]);
+    }
+  }
   if (access != MoeSimtStore)
     DeviceMemory::note(*allocation, address, bytes, false);
   if (access != MoeSimtLoad)

@@ -128,6 +128,9 @@ void moe_rt_gpu_launch(const MoeGpuKernel *kernel, int64_t gridX, int64_t gridY,
   if (sharedBytes < 0 || details->dynamicOffset + sharedBytes > mostSharedBytes)
     fail("kernel '%s': %lld bytes of shared memory are not possible (%lld static, %lld dynamic)", kernel->name,
          (long long)(details->dynamicOffset + sharedBytes), (long long)details->dynamicOffset, (long long)sharedBytes);
+  if (double(gridX) * double(gridY) * double(gridZ) >= UINT32_MAX)
+    fail("kernel '%s': a grid of %lld x %lld x %lld blocks is too large for the emulator", kernel->name,
+         (long long)gridX, (long long)gridY, (long long)gridZ);
   if (gridX == 0 || gridY == 0 || gridZ == 0)
     return;
 
@@ -146,6 +149,7 @@ void moe_rt_gpu_launch(const MoeGpuKernel *kernel, int64_t gridX, int64_t gridY,
   machine.run(launch);
   machine.counters.sectorsRead = machine.memory.takeSectors(/*written=*/false);
   machine.counters.sectorsWritten = machine.memory.takeSectors(/*written=*/true);
+  machine.memory.forgetWrites();
   reportCounters();
 }
 

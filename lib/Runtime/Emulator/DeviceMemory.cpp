@@ -36,7 +36,7 @@ void *DeviceMemory::allocate(uint64_t size) {
   char *begin = static_cast<char *>(mapping) + pageSize + (pages - rounded);
   memset(begin, fillByte, rounded);
   uintptr_t key = reinterpret_cast<uintptr_t>(begin);
-  allocations[key] = {key, size, /*isWritable=*/true, mapping, total, {}, {}};
+  allocations[key] = {key, size, /*isWritable=*/true, mapping, total, {}, {}, nullptr};
   return begin;
 }
 
@@ -97,6 +97,32 @@ void DeviceMemory::note(Allocation &allocation, const void *address, uint64_t si
   uintptr_t base = allocation.begin / 32, at = reinterpret_cast<uintptr_t>(address);
   for (uintptr_t sector = at / 32; sector <= (at + size - 1) / 32; ++sector)
     bits[(sector - base) / 64] |= uint64_t(1) << (sector - base) % 64;
+}
+
+uint32_t DeviceMemory::findRace(Allocation &allocation, const void *address, uint64_t size, bool isWrite,
+                                uint32_t block, BlockOrder &order) {
+  if (size < 2 || (!isWrite && !allocation.writes))
+    return ~0u;
+  if (!allocation.writes) {
+    allocation.writes.reset(
+        static_cast<BlockOrder::Stamp *>(calloc(allocation.size / 2 + 1, sizeof(BlockOrder::Stamp))));
+    if (!allocation.writes)
+      fail("out of memory: shadow of %llu bytes of device memory", allocation.size);
+  }
+  uint64_t first = (reinterpret_cast<uintptr_t>(address) - allocation.begin) / 2;
+  for (uint64_t i = first; i < first + size / 2; ++i) {
+    BlockOrder::Stamp &stamp = allocation.writes[i];
+    if (!order.isOrdered(stamp, block))
+      return BlockOrder::writerOf(stamp);
+    if (isWrite)
+      stamp = order.write(block);
+  }
+  return ~0u;
+}
+
+void DeviceMemory::forgetWrites() {
+  for (auto &[key, allocation] : allocations)
+    allocation.writes.reset();
 }
 
 uint64_t DeviceMemory::takeSectors(bool written) {

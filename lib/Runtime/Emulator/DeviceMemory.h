@@ -4,8 +4,12 @@
 #ifndef MOE_LIB_RUNTIME_EMULATOR_DEVICEMEMORY_H
 #define MOE_LIB_RUNTIME_EMULATOR_DEVICEMEMORY_H
 
+#include "BlockOrder.h"
+
 #include <cstdint>
+#include <cstdlib>
 #include <map>
+#include <memory>
 #include <vector>
 
 namespace moe::rt::simt {
@@ -19,6 +23,12 @@ struct Allocation {
   uint64_t mappingSize = 0;
   // One bit for each 32 bytes that the running kernel read or wrote.
   std::vector<uint64_t> sectorsRead, sectorsWritten;
+  // For each two bytes who wrote them in the running launch; null: nobody wrote anything. From calloc, so that only
+  // what is written takes memory.
+  struct Free {
+    void operator()(void *memory) const { std::free(memory); }
+  };
+  std::unique_ptr<BlockOrder::Stamp[], Free> writes;
 };
 
 /// All of it. Allocations of our own end (but for the alignment of their start) at a page that cannot be touched, and
@@ -39,6 +49,14 @@ public:
   bool contains(const void *address, uint64_t size);
   /// The last allocation that begins at or before `address`, or null; for messages.
   const Allocation *before(const void *address) const;
+
+  /// The block that wrote some of these bytes (of an allocation) in this launch, in no order with an access of `block`
+  /// now; ~0u if there is none. Notes the access if it is a write. Single bytes are not looked at.
+  static uint32_t findRace(Allocation &allocation, const void *address, uint64_t size, bool isWrite, uint32_t block,
+                           BlockOrder &order);
+
+  /// Forgets who wrote.
+  void forgetWrites();
 
   /// Notes sectors that were read or written ...
   static void note(Allocation &allocation, const void *address, uint64_t size, bool isWrite);

@@ -39,8 +39,10 @@ void Machine::run(const Launch &what) {
   const MoeSimtModule &module = *launch.details->module;
   checking = module.executions != nullptr;
   counters.begin(module.siteCount);
-  if (checking)
+  if (checking) {
     std::fill_n(module.executions, module.basicBlockCount, 0);
+    order.begin(uint64_t(launch.grid[0]) * launch.grid[1] * launch.grid[2]);
+  }
   random.seed(seed);
   nextBlock = turn = 0;
   blockCount = uint64_t(launch.grid[0]) * launch.grid[1] * launch.grid[2];
@@ -197,6 +199,7 @@ Block &Machine::startBlock() {
   block->index[0] = index % launch.grid[0];
   block->index[1] = index / launch.grid[0] % launch.grid[1];
   block->index[2] = index / launch.grid[0] / launch.grid[1];
+  block->number = uint32_t(index);
   block->running = true;
   startThreads(*block);
   ++progress;

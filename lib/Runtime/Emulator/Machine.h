@@ -78,6 +78,7 @@ struct Barrier {
 /// A block in flight. Kept for the blocks after it.
 struct Block {
   uint32_t index[3];
+  uint32_t number; // in the grid, x fastest
   uint32_t threadCount;
   uint32_t live; // threads that have not exited
   uint32_t readyWarps;
@@ -158,6 +159,7 @@ public:
   Launch launch{};
   Counters counters;
   DeviceMemory memory;
+  BlockOrder order;
   bool checking = false; // the running kernel is instrumented
   uint64_t progress = 0; // grows with everything that is not waiting
 

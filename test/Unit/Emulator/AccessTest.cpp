@@ -219,6 +219,61 @@ TEST(Race, AtomicsAreOrderedAmongThemselves) {
   EXPECT_FAILURE(run(true), "race: (read|atomic) of shared memory");
 }
 
+TEST(Race, BlocksAreOrderedByAtomics) {
+  float *memory = upload<float>({0, 0, 0, 0});
+  void *params = memory;
+  auto run = [&](bool withFlag, bool isWrite) {
+    static bool hasFlag, writes;
+    hasFlag = withFlag;
+    writes = isWrite;
+    launch(
+        [](void **params) {
+          float *memory = param<float *>(params, 0);
+          uint32_t block = blockIndex();
+          if (block == 0)
+            write(memory, 1, globalWrite);
+          if (hasFlag) {
+            moe_simt_access(memory + 3, globalAtomic);
+            memory[3] += 1;
+          }
+          if (block == 1) {
+            if (writes)
+              write(memory, 2, globalWrite);
+            else
+              read(memory, globalRead);
+          }
+          write(memory + 1 + block, 1, globalWrite); // each its own
+        },
+        2, 1, 0, {&params});
+  };
+  run(true, false);
+  run(true, true);
+  EXPECT_FAILURE(run(false, false), "block \\(1, 0, 0\\), thread \\(0, 0, 0\\): race: read of global memory that block "
+                                    "\\(0, 0, 0\\) has written in the same launch at 'read global'");
+  EXPECT_FAILURE(run(false, true), "race: write of global memory that block \\(0, 0, 0\\) has written");
+  // Of the launch before anybody may touch everything.
+  launch([](void **params) { write(param<float *>(params, 0) + blockIndex(), 1, globalWrite); }, 3, 1, 0, {&params});
+  launch([](void **params) { read(param<float *>(params, 0) + 2 - blockIndex(), globalRead); }, 3, 1, 0, {&params});
+  moe_rt_gpu_free(memory);
+}
+
+TEST(Race, AnAtomicBeforeTheWriteIsNotEnough) {
+  float *memory = upload<float>({0, 0, 0, 0});
+  void *params = memory;
+  EXPECT_FAILURE(launch(
+                     [](void **params) {
+                       float *memory = param<float *>(params, 0);
+                       moe_simt_access(memory + 3, globalAtomic);
+                       if (blockIndex() == 0)
+                         write(memory, 1, globalWrite);
+                       else
+                         read(memory, globalRead);
+                     },
+                     2, 1, 0, {&params}),
+                 "race: read of global memory");
+  moe_rt_gpu_free(memory);
+}
+
 TEST(AsyncCopy, IsDoneWhenItIsWaitedFor) {
   float *from = upload<float>({1, 2, 3, 4, 5, 6, 7, 8});
   void *params = from;

@@ -11,6 +11,7 @@ static const MoeSimtSite sites[siteCount] = {
     {"update shared", "k", MoeSimtAtomic, MoeSimtShared, 4, 4},
     {"read global", "k", MoeSimtLoad, MoeSimtGlobal, 4, 4},
     {"write global", "k", MoeSimtStore, MoeSimtGlobal, 4, 4},
+    {"update global", "k", MoeSimtAtomic, MoeSimtGlobal, 4, 4},
     {"read", "k", MoeSimtLoad, MoeSimtGeneric, 4, 4},
     {"barrier a", "k", 0, 0, 0, 1},
     {"barrier b", "k", 0, 0, 0, 1},

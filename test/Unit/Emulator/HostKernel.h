@@ -19,6 +19,7 @@ enum Site : uint32_t {
   sharedAtomic,
   globalRead,
   globalWrite,
+  globalAtomic,
   genericRead,
   barrierA,
   barrierB,

@@ -8,13 +8,15 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Script.h"
-#include "moe/InitAll.h"
 #include "moe/Runtime/Emulator.h"
 #include "moe/Target/KernelToHost.h"
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
+#include "mlir/InitAllDialects.h"
+#include "mlir/InitAllExtensions.h"
+#include "mlir/InitAllPasses.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassRegistry.h"
@@ -54,9 +56,10 @@ static constexpr const char *pipeline =
 static llvm::Expected<std::unique_ptr<llvm::Module>> translateMlir(const llvm::MemoryBuffer &file,
                                                                    llvm::LLVMContext &llvmContext) {
   mlir::DialectRegistry registry;
-  moe::registerAllDialects(registry);
+  mlir::registerAllDialects(registry);
+  mlir::registerAllExtensions(registry);
   mlir::registerAllToLLVMIRTranslations(registry);
-  moe::registerAllPasses();
+  mlir::registerAllPasses();
   mlir::MLIRContext context(registry);
   llvm::SourceMgr sources;
   sources.AddNewSourceBuffer(llvm::MemoryBuffer::getMemBuffer(file), llvm::SMLoc());
