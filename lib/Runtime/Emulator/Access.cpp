@@ -82,7 +82,7 @@ void moe::rt::simt::checkShared(const Thread &thread, const void *address, uint6
 static void checkGlobal(const Thread &thread, const void *address, uint64_t bytes, uint32_t access, uint32_t site) {
   Machine &machine = Machine::get();
   DeviceMemory &memory = machine.memory;
-  Allocation *allocation = memory.find(address);
+  Allocation *allocation = memory.find(address, site);
   uintptr_t at = reinterpret_cast<uintptr_t>(address);
   if (!allocation || bytes > allocation->begin + allocation->size - at) {
     const Allocation *before = memory.before(address);
@@ -126,7 +126,7 @@ static void access(const void *address, uint64_t bytes, uint32_t siteIndex) {
   Thread &thread = machine.self();
   const MoeSimtSite &site = *machine.site(siteIndex);
   uint32_t space = spaceOf(thread, address, site.space);
-  if (reinterpret_cast<uintptr_t>(address) % site.alignment)
+  if (reinterpret_cast<uintptr_t>(address) & (site.alignment - 1)) // a power of two
     machine.trap(thread, siteIndex, "misaligned %s: expected a multiple of %u but got address 0x%llx",
                  nameOf(site.access), site.alignment, ull(reinterpret_cast<uintptr_t>(address)));
   if (space == MoeSimtGeneric || bytes == 0)

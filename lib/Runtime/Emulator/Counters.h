@@ -89,14 +89,16 @@ public:
     if (slot.executions[lane] == mostPending)
       finish(slot, site, done);
     uint32_t execution = slot.executions[lane]++;
-    if (execution >= slot.requests.size())
-      slot.requests.resize(execution + 1);
-    Request &request = slot.requests[execution];
-    request.mask |= 1u << lane;
-    request.addresses[lane] = address;
-    if (request.mask == expected) {
-      done(site, request);
-      request.mask = 0;
+    if (execution >= slot.lanes.size()) {
+      slot.lanes.push_back(0);
+      size_t needed = placeOf(execution, 31) + 1;
+      if (slot.addresses.size() < needed)
+        slot.addresses.resize(needed);
+    }
+    slot.addresses[placeOf(execution, lane)] = address;
+    if ((slot.lanes[execution] |= 1u << lane) == expected) {
+      done(site, slot.take(execution));
+      slot.lanes[execution] = 0;
     }
   }
 
@@ -110,17 +112,32 @@ public:
   }
 
 private:
+  /// Where the address of a lane's execution is kept. Lanes run one after the other, often through a loop, so later
+  /// executions of a lane lie side by side, a cache line of them.
+  static size_t placeOf(uint32_t execution, uint32_t lane) {
+    return execution == 0 ? lane : 32 + (execution - 1) / 8 * 256 + lane * 8 + (execution - 1) % 8;
+  }
+
   struct Slot {
-    std::array<uint32_t, 32> executions{};
-    std::vector<Request> requests;
+    std::array<uint32_t, 32> executions{}; // by lane
+    std::vector<uint32_t> lanes;           // by execution: who made it; 0 if it is done
+    std::vector<uint64_t> addresses;
     bool isTouched = false;
+
+    Request take(uint32_t execution) const {
+      Request request;
+      request.mask = lanes[execution];
+      for (uint32_t lane = 0; lane < 32; ++lane)
+        request.addresses[lane] = addresses[placeOf(execution, lane)];
+      return request;
+    }
   };
 
   template <typename Done> static void finish(Slot &slot, uint32_t site, Done &&done) {
-    for (Request &request : slot.requests)
-      if (request.mask)
-        done(site, request);
-    slot.requests.clear();
+    for (uint32_t i = 0; i < slot.lanes.size(); ++i)
+      if (slot.lanes[i])
+        done(site, slot.take(i));
+    slot.lanes.clear();
     slot.executions.fill(0);
   }
 

@@ -41,18 +41,18 @@ void *DeviceMemory::allocate(uint64_t size) {
 }
 
 void DeviceMemory::free(void *pointer) {
-  auto found = allocations.find(reinterpret_cast<uintptr_t>(pointer));
-  if (found == allocations.end() || !found->second.mapping)
+  auto entry = allocations.find(reinterpret_cast<uintptr_t>(pointer));
+  if (entry == allocations.end() || !entry->second.mapping)
     moe_rt_fail("device memory is freed that was not allocated, or twice");
-  const Allocation &allocation = found->second;
+  const Allocation &allocation = entry->second;
   const auto *begin = static_cast<unsigned char *>(pointer);
   uint64_t rounded = roundUp(std::max<uint64_t>(allocation.size, 1), alignment);
   for (uint64_t i = allocation.size; i < rounded; ++i)
     if (begin[i] != fillByte)
       fail("memory was written behind the end of an allocation of %llu bytes of device memory", allocation.size);
   munmap(allocation.mapping, allocation.mappingSize);
-  allocations.erase(found);
-  last = nullptr;
+  allocations.erase(entry);
+  found.fill(nullptr);
 }
 
 void DeviceMemory::add(const void *pointer, uint64_t size, bool isWritable) {
@@ -61,7 +61,7 @@ void DeviceMemory::add(const void *pointer, uint64_t size, bool isWritable) {
   allocation.begin = key;
   allocation.size = std::max(allocation.size, size);
   allocation.isWritable |= isWritable;
-  last = nullptr;
+  found.fill(nullptr);
 }
 
 const Allocation *DeviceMemory::before(const void *address) const {
@@ -69,8 +69,9 @@ const Allocation *DeviceMemory::before(const void *address) const {
   return next == allocations.begin() ? nullptr : &std::prev(next)->second;
 }
 
-Allocation *DeviceMemory::find(const void *address) {
+Allocation *DeviceMemory::find(const void *address, uint32_t hint) {
   uintptr_t at = reinterpret_cast<uintptr_t>(address);
+  Allocation *&last = found[hint % found.size()];
   if (last && at - last->begin < last->size)
     return last;
   // Constant data may lie in larger constant data, so look further back than one.

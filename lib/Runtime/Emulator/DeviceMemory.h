@@ -6,6 +6,7 @@
 
 #include "BlockOrder.h"
 
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <map>
@@ -43,8 +44,8 @@ public:
   /// Makes memory of others known. Known already: makes it at least as large.
   void add(const void *pointer, uint64_t size, bool isWritable);
 
-  /// The allocation that has the byte at `address`, or null.
-  Allocation *find(const void *address);
+  /// The allocation that has the byte at `address`, or null. Quick if the last one with the same `hint` was the same.
+  Allocation *find(const void *address, uint32_t hint = 0);
   /// Whether `size` bytes at `address` lie in one allocation.
   bool contains(const void *address, uint64_t size);
   /// The last allocation that begins at or before `address`, or null; for messages.
@@ -65,7 +66,7 @@ public:
 
 private:
   std::map<uintptr_t, Allocation> allocations; // by their begin
-  Allocation *last = nullptr;                  // found
+  std::array<Allocation *, 16> found{};        // last, by hints
 };
 
 } // namespace moe::rt::simt
