@@ -27,7 +27,7 @@ config.environment["PATH"] = os.pathsep.join([config.moe_tools_dir, config.llvm_
 config.environment["FILECHECK_OPTS"] = "-enable-var-scope --allow-unused-prefixes=false"
 # No calibration of the user who runs the tests (bench --calibrate).
 config.environment["XDG_CACHE_HOME"] = os.path.join(config.test_exec_root, "no-cache")
-for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "MOE_THREADS", "MOE_ISA"):
+for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "MOE_THREADS", "MOE_ISA", "CUDA_HOME"):
     if name in os.environ:
         config.environment[name] = os.environ[name]
 
@@ -101,6 +101,13 @@ def loads(library):
         return False
 
 
+def find_ptxas():
+    """ptxas where moe-compile looks for it."""
+    folders = [os.path.join(os.environ["CUDA_HOME"], "bin")] if "CUDA_HOME" in os.environ else []
+    folders.append("/usr/local/cuda/bin")
+    return shutil.which("ptxas") or shutil.which("ptxas", path=os.pathsep.join(folders))
+
+
 avx2 = {"avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"}  # x86-64-v3
 avx512 = avx2 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}  # x86-64-v4
 for feature, present in {
@@ -109,9 +116,11 @@ for feature, present in {
     "avx512": avx512 <= cpu_flags(),
     "avx512vnni": avx512 | {"avx512_vnni"} <= cpu_flags(),
     "cuda": os.path.exists("/dev/nvidiactl") and loads("libcuda.so.1"),
-    "ptxas": shutil.which("ptxas") is not None,
+    "ptxas": find_ptxas() is not None,
     "asserts": config.llvm_assertions.upper() in ("ON", "TRUE", "1"),
     "sanitizer": bool(config.moe_sanitizer),
 }.items():
     if present:
         config.available_features.add(feature)
+if "ptxas" not in config.available_features:
+    lit_config.note("no ptxas in PATH, CUDA_HOME/bin or /usr/local/cuda/bin: the assembler's checks of kernels are skipped")

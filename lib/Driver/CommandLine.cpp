@@ -68,7 +68,7 @@ void declare(CLI::App &app, CompileOptions &options, RawOptions &raw, const std:
       ->type_name("OUT")
       ->group(io);
   app.add_option("--emit", raw.emit,
-                 "default exe; shared comes with a C header; ptx, cubin and fatbin are not supported yet")
+                 "default exe; shared comes with a C header; ptx, cubin and fatbin are the kernels of --target=cuda")
       ->type_name("KIND")
       ->check(CLI::IsMember({"exe", "shared", "obj", "llvm", "mlir", "ptx", "cubin", "fatbin"}))
       ->group(io);
@@ -99,7 +99,7 @@ void declare(CLI::App &app, CompileOptions &options, RawOptions &raw, const std:
                  "likewise the other matrices, but for the router: attention, dense and shared networks, output head")
       ->type_name("FORMAT")
       ->group(model);
-  app.add_option("--target", raw.target, "default cpu; cuda is not supported yet")
+  app.add_option("--target", raw.target, "default cpu; cuda: kernels for NVIDIA GPUs")
       ->type_name("TARGET")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->group(machine);
@@ -116,7 +116,8 @@ void declare(CLI::App &app, CompileOptions &options, RawOptions &raw, const std:
                  "this user's calibration: stored; default: a fixed machine, so that builds are the same everywhere")
       ->type_name("FILE")
       ->group(machine);
-  app.add_option("--gpu-arch", raw.gpuArch, "architectures of --target=cuda")
+  app.add_option("--gpu-arch", raw.gpuArch,
+                 "architectures of --target=cuda; default sm_80, whose PTX later ones run too")
       ->type_name("sm_XX[,...]")
       ->delimiter(',')
       ->allow_extra_args(false)
@@ -167,28 +168,49 @@ static std::string checkCpu(const std::vector<std::string> &words,
   return {};
 }
 
+/// What goes together with a target, and what does not.
+static std::optional<CommandLine> checkTarget(const CompileOptions &options, const RawOptions &raw) {
+  bool kernels = options.emit == EmitKind::PTX || options.emit == EmitKind::Cubin || options.emit == EmitKind::Fatbin;
+  if (options.target == TargetKind::CPU)
+    return kernels ? std::optional(usage("--emit=" + raw.emit + " needs --target=cuda")) : std::nullopt;
+  if (!options.cpu.empty())
+    return usage("--cpu needs --target=cpu");
+  if (options.emit != EmitKind::Fatbin && kernels && options.gpuArch.size() > 1)
+    return usage("--emit=" + raw.emit + " is for one architecture; --emit=fatbin takes several");
+  if (!(options.quantize + options.quantizeOthers).empty())
+    return notYet("--quantize with --target=cuda");
+  if (options.reference)
+    return notYet("--reference with --target=cuda");
+  if (!kernels && options.emit != EmitKind::MLIR && options.compileTo.empty())
+    return notYet("--emit=" + raw.emit + " with --target=cuda");
+  return std::nullopt;
+}
+
 /// Checks what CLI11 cannot and turns words into values. Nothing if all is well.
 static std::optional<CommandLine> translate(CompileOptions &options, const RawOptions &raw,
                                             const std::vector<std::vector<std::string>> &levels) {
-  if (raw.target == "cuda")
-    return notYet("--target=cuda");
-  if (!raw.gpuArch.empty() || !raw.runOn.empty())
+  if (raw.target == "cuda") {
+    options.target = TargetKind::CUDA;
+    options.gpuArch = raw.gpuArch;
+    if (options.gpuArch.empty())
+      options.gpuArch = {"sm_80"};
+    options.runOnHost = raw.runOn == "host";
+  } else if (!raw.gpuArch.empty() || !raw.runOn.empty()) {
     return usage(std::string(raw.runOn.empty() ? "--gpu-arch" : "--run-on") + " needs --target=cuda");
+  }
   for (auto [option, format] :
        {std::pair("--quantize", &options.quantize), std::pair("--quantize-others", &options.quantizeOthers)})
     if (!format->empty() && *format != "int8" && *format != "int4" && *format != "mxfp4")
       return usage(std::string(option) + ": expected one of int8, int4, mxfp4 but got '" + *format + "'");
 
-  static const std::map<std::string, EmitKind> kinds = {{"exe", EmitKind::Exe},
-                                                        {"shared", EmitKind::Shared},
-                                                        {"obj", EmitKind::Obj},
-                                                        {"llvm", EmitKind::LLVM},
-                                                        {"mlir", EmitKind::MLIR}};
-  auto kind = kinds.find(raw.emit);
-  if (kind == kinds.end())
-    return notYet("--emit=" + raw.emit);
-  options.emit = kind->second;
+  static const std::map<std::string, EmitKind> kinds = {
+      {"exe", EmitKind::Exe},   {"shared", EmitKind::Shared}, {"obj", EmitKind::Obj},     {"llvm", EmitKind::LLVM},
+      {"mlir", EmitKind::MLIR}, {"ptx", EmitKind::PTX},       {"cubin", EmitKind::Cubin}, {"fatbin", EmitKind::Fatbin}};
+  options.emit = kinds.at(raw.emit);
   options.numericsF32 = raw.numerics == "f32";
+
+  if (std::optional<CommandLine> early = checkTarget(options, raw))
+    return early;
 
   const std::string random = "random:";
   if (raw.weights.compare(0, random.size(), random) == 0) {
@@ -212,7 +234,9 @@ static std::optional<CommandLine> translate(CompileOptions &options, const RawOp
   }
   if (std::string wrong = checkCpu(options.cpu, levels); !wrong.empty())
     return usage(wrong);
-  if (options.output == "-" && (options.emit == EmitKind::Exe || options.emit == EmitKind::Shared) &&
+  if (options.output == "-" &&
+      (options.emit == EmitKind::Exe || options.emit == EmitKind::Shared || options.emit == EmitKind::Cubin ||
+       options.emit == EmitKind::Fatbin) &&
       (options.compileTo.empty() || options.compileTo == "binary"))
     return usage("-o -: an " + raw.emit + " cannot go to standard output");
   return std::nullopt;

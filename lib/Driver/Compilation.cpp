@@ -6,6 +6,7 @@
 #include "OutputFile.h"
 
 #include "moe/Conversion/IsaLevels.h"
+#include "moe/Conversion/TilesToGPU.h"
 #include "moe/Frontend/HuggingFace.h"
 #include "moe/Runtime/Cpu.h"
 #include "moe/Runtime/ThreadPool.h"
@@ -75,7 +76,7 @@ llvm::Error Compilation::chooseOutput() {
   if (output.empty()) {
     if (options.model == "-")
       return usageError("-o is needed when the model comes from standard input");
-    static const llvm::StringRef endings[] = {"", ".so", ".o", ".ll", ".mlir"};
+    static const llvm::StringRef endings[] = {"", ".so", ".o", ".ll", ".mlir", ".ptx", ".cubin", ".fatbin"};
     output = baseName(options.model, isFile) + endings[size_t(options.emit)].str();
   }
   if (output == "-")
@@ -182,6 +183,7 @@ llvm::Error Compilation::passError(llvm::StringRef phase) {
 llvm::Error Compilation::runPhase(Phase phase) {
   return timed(phaseName(phase), [&]() -> llvm::Error {
     PipelineOptions pipeline;
+    pipeline.target = isGPU() ? Target::CUDA : Target::CPU;
     pipeline.isaLevels.assign(levels.begin(), levels.end());
     pipeline.reference = options.reference;
     pipeline.quantizeExperts = options.quantize;
@@ -387,6 +389,10 @@ llvm::Error Compilation::writeBinary() {
 }
 
 llvm::Error Compilation::chooseLevels() {
+  if (isGPU()) {
+    levels = {gpuLevel.str()};
+    return llvm::Error::success();
+  }
   if (options.cpu.empty())
     levels = rt::knownIsaLevels();
   else if (options.cpu.front() == "native")
@@ -415,6 +421,8 @@ llvm::Error Compilation::run() {
 
   if (llvm::Error error = chooseMachines())
     return error;
+  if (llvm::Error error = chooseArchitectures())
+    return error;
   if (llvm::Error error = load())
     return error;
   for (Phase phase : {Phase::Import, Phase::Route, Phase::Distribute, Phase::Fuse, Phase::Pack, Phase::Tile,
@@ -428,12 +436,15 @@ llvm::Error Compilation::run() {
     if (phase == Phase::Pack)
       if (llvm::Error error = takeParameters())
         return error;
-    if (phase == Phase::Kernel)
+    if (phase == Phase::Kernel && !isGPU())
       takeLevels();
   }
-  if (llvm::Error error = writeBinary())
+  bool kernelsOnly =
+      options.emit == EmitKind::PTX || options.emit == EmitKind::Cubin || options.emit == EmitKind::Fatbin;
+  if (llvm::Error error = kernelsOnly ? writeKernels() : writeBinary())
     return error;
-  if (options.report) {
+  // What GPUs take is not modelled; their kernels are described where they are assembled.
+  if (options.report && !isGPU()) {
     uint64_t fileBytes = 0;
     if (output != "-")
       fs::file_size(output, fileBytes);

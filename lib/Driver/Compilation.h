@@ -9,6 +9,7 @@
 #include "moe/Conversion/IsaLevels.h"
 #include "moe/Driver/Options.h"
 #include "moe/Pipelines/Phases.h"
+#include "moe/Target/CUDA.h"
 
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/MLIRContext.h"
@@ -40,6 +41,8 @@ private:
   llvm::Error chooseOutput();
   /// Fills `levels` and `architecture`, and refuses programs that could not be linked.
   llvm::Error chooseLevels();
+  /// Fills `architectures`.
+  llvm::Error chooseArchitectures();
   /// Finds the machines to tune for and to predict for.
   llvm::Error chooseMachines();
   /// Reads the model into `model`.
@@ -54,6 +57,8 @@ private:
   void takeLevels();
   /// After `llvm`: code, link, weights.
   llvm::Error writeBinary();
+  /// With --emit=ptx, cubin, fatbin: writes the kernels.
+  llvm::Error writeKernels();
   /// Adds the object file (unless it goes to standard output), or the linked program, to `files`.
   llvm::Error writeObject(cpu::Program &program, std::vector<OutputFile> &files);
   llvm::Error linkProgram(cpu::Program &program, std::vector<OutputFile> &files);
@@ -68,6 +73,8 @@ private:
   /// A failure of our own passes: explained already for .mlir files, else the first diagnostic.
   llvm::Error passError(llvm::StringRef phase);
 
+  bool isGPU() const { return options.target == TargetKind::CUDA; }
+
   /// Whether the weights become a file of their own, OUT.weights.
   bool hasExternalWeights() const;
 
@@ -78,6 +85,7 @@ private:
   std::optional<Phase> last;
   std::vector<std::string> levels; // all of `architecture`
   Architecture architecture = hostArchitecture();
+  std::vector<cuda::Architecture> architectures; // of --gpu-arch
   std::vector<StepTime> steps;
 
   llvm::SourceMgr sources; // of an .mlir file

@@ -11,6 +11,7 @@
 #include "dialect/Moe/Transforms/Passes.h"
 #include "moe/Conversion/Passes.h"
 #include "moe/Conversion/TilesToCPU.h"
+#include "moe/Conversion/TilesToGPU.h"
 
 #include "mlir/Conversion/Passes.h"
 #include "mlir/Dialect/Bufferization/Pipelines/Passes.h"
@@ -100,7 +101,8 @@ static void buildFuse(OpPassManager &pm, const PipelineOptions &options) {
 }
 
 static void buildPack(OpPassManager &pm, const PipelineOptions &options) {
-  if (!options.reference)
+  // Panels of 16 columns are for vectors; tensor cores take weights as checkpoints have them, k fastest.
+  if (!options.reference && options.target == Target::CPU)
     pm.addPass(createMoePackWeights());
   pm.addPass(createMoePrepareParameters());
   pm.addPass(createMoeParametersToArguments());
@@ -119,6 +121,10 @@ static void buildTile(OpPassManager &pm, const PipelineOptions &options) {
   // First the ops whose tiles are ops again, then what they and all others are lowered to.
   MoeTileOptions tiles;
   tiles.tuneFor = options.tuneFor;
+  if (options.target == Target::CUDA) {
+    tiles.rowBlock = 1; // a warp has a row
+    tiles.matmulRows = gpuTileRows;
+  }
   pm.addNestedPass<func::FuncOp>(createMoeTile(tiles));
   pm.addPass(createTopKToVectors());
   pm.addPass(createMoeToLinalg({/*keepGroupedMatmul=*/true}));
@@ -146,9 +152,11 @@ static void addDeallocation(OpPassManager &pm) {
   addCleanUp(pm);
 }
 
-static void buildBufferize(OpPassManager &pm, const PipelineOptions &) {
+static void buildBufferize(OpPassManager &pm, const PipelineOptions &options) {
   addBufferization(pm);
-  addDeallocation(pm);
+  // Device memory is freed in the order of launches, which phase kernel makes.
+  if (options.target == Target::CPU)
+    addDeallocation(pm);
 }
 
 void buildPhase(OpPassManager &pm, Phase phase, const PipelineOptions &options) {
@@ -168,10 +176,12 @@ void buildPhase(OpPassManager &pm, Phase phase, const PipelineOptions &options) 
   case Phase::Bufferize:
     return buildBufferize(pm, options);
   case Phase::Kernel:
+    if (options.target == Target::CUDA)
+      return addGPUKernelPasses(pm);
     addLevelClones(pm, options.isaLevels);
     return addKernelPasses(pm);
   case Phase::LLVM:
-    return addLLVMPasses(pm);
+    return options.target == Target::CUDA ? addGPULLVMPasses(pm) : addLLVMPasses(pm);
   }
 }
 
@@ -196,6 +206,7 @@ namespace {
 /// The options of a compilation as a pass pipeline takes them.
 struct CommandLineOptions : PassPipelineOptions<CommandLineOptions> {
   ListOption<std::string> isa{*this, "isa", llvm::cl::desc("Instruction-set levels, best first (default: all)")};
+  Option<std::string> target{*this, "target", llvm::cl::desc("cpu or cuda"), llvm::cl::init("cpu")};
   Option<bool> reference{*this, "reference", llvm::cl::desc("Lower by the reference semantics"), llvm::cl::init(false)};
   Option<std::string> quantize{*this, "quantize", llvm::cl::desc("Format of the experts' weights")};
   Option<std::string> quantizeOthers{*this, "quantize-others", llvm::cl::desc("Format of the other weights")};
@@ -204,6 +215,7 @@ struct CommandLineOptions : PassPipelineOptions<CommandLineOptions> {
   PipelineOptions get() const {
     PipelineOptions options;
     options.isaLevels.assign(isa.begin(), isa.end());
+    options.target = target == "cuda" ? Target::CUDA : Target::CPU;
     options.reference = reference;
     options.quantizeExperts = quantize;
     options.quantizeOthers = quantizeOthers;

@@ -487,4 +487,199 @@ def TargetFeatures : Pass<"moe-target-features", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
 }
 
+//===----------------------------------------------------------------------===//
+// TilesToGPU: phases kernel and llvm of the GPU target
+//===----------------------------------------------------------------------===//
+
+def FormKernels : Pass<"moe-form-kernels", "::mlir::ModuleOp"> {
+  let summary = "split functions into host code and the kernels it launches";
+  let description = [{
+    Whatever reads or writes the contents of buffers becomes a kernel (`gpu.func` in `gpu.module @kernels`); allocations,
+    views, calls and arithmetic on sizes stay with the host. Numbers computed from contents (how many tiles there are) stay
+    on the device: arithmetic on them is repeated in each kernel that needs it, and what one kernel loads or counts another
+    one reads from memory. The host never waits.
+
+    * A `scf.forall` is one kernel. Its iterations are taken in turn by teams of threads: a block where it multiplies
+      matrices or attends, a warp elsewhere. The grid has as many teams as iterations, or, where their number is known on
+      the device alone, as many blocks as the device runs at once.
+    * Large elementwise ops are kernels in which each thread of the grid is on its own; ops that do not depend on each other
+      share one.
+    * What is left between them (loops that count, scan and fill a tile map) is one warp's work, in order.
+
+    A body is still the program of a team, not of a thread; `moe.team` names the team, and `moe-distribute-kernels` shares
+    it out. A kernel takes the address of each buffer and what its type leaves open. Buffers of bodies are shared memory
+    where they are small, else a part of a buffer that the host allocates. Of equal kernels one is kept.
+
+    Before:
+
+    ```mlir
+    func.func @f(%a: memref<?x64xf32>, %count: memref<i32>) {
+      %c = memref.load %count[] : memref<i32>
+      %n = arith.index_cast %c : i32 to index
+      scf.forall (%i) in (%n) { ... }
+    ```
+
+    After:
+
+    ```mlir
+    func.func @f(%a: memref<?x64xf32>, %count: memref<i32>) {
+      %slot = memref.alloc() : memref<i32>
+      gpu.launch_func @kernels::@f_0_serial blocks in (%c1, %c1, %c1) threads in (%c32, %c1, %c1) args(%count ..., %slot ...)
+      %workers = moe.workers
+      gpu.launch_func @kernels::@f_1_rows blocks in (%workers, %c1, %c1) threads in (%c128, %c1, %c1) args(%slot ..., %a ...)
+
+    gpu.module @kernels {
+      gpu.func @f_1_rows(%p: memref<i32>, %q: memref<f32>, %rows: index) kernel attributes {moe.team = "warp", ...} {
+        ...
+        %c = memref.load %slot[] : memref<i32>
+        %n = arith.index_cast %c : i32 to index
+        scf.for %i = %team to %n step %teams { ... }
+    ```
+  }];
+  let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect",
+                           "::mlir::linalg::LinalgDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect",
+                           "::moe::MoeDialect"];
+}
+
+def FreeDeviceBuffers : Pass<"moe-free-device-buffers", "::mlir::func::FuncOp"> {
+  let summary = "free buffers of host functions after their last use";
+  let description = [{
+    Device memory is given back in the order of the stream, so a buffer can be freed as soon as the last kernel that uses it
+    is launched. Buffers that are returned, and those that calls return, belong to the caller.
+
+    ```mlir
+    %b = memref.alloc(%n) : memref<?xf32>
+    gpu.launch_func @kernels::@k ... args(%b ...)
+    // gets
+    memref.dealloc %b : memref<?xf32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::memref::MemRefDialect"];
+}
+
+def DistributeKernels : Pass<"moe-distribute-kernels", "::mlir::gpu::GPUFuncOp"> {
+  let summary = "share the work of a team out to its threads";
+  let description = [{
+    The body of a kernel with `moe.team` becomes the program of one thread:
+
+    * points of the parallel loops of a linalg op go to the threads in turn. With less than 32 points, a long reduction by
+      addition, maximum or minimum goes to the lanes of a warp, whose results are combined in a fixed tree; so the order of
+      operations depends on static sizes alone;
+    * arithmetic, loops and loads are done by all threads, and stores by the first;
+    * `moe.grouped_matmul` and `moe.attention` stay for the passes behind this one.
+
+    Threads meet (a barrier of the block or of the warp) before an op that reads what others may have written, or writes
+    what others may still read.
+
+    ```mlir
+    linalg.fill ins(%zero : f32) outs(%a : memref<256xf32>)
+    %x = memref.load %a[%i] : memref<256xf32>
+    // becomes, in a warp
+    scf.for %p = %lane to %c256 step %c32 { memref.store %zero, %a[%p] : memref<256xf32> }
+    nvvm.bar.warp.sync %all : i32
+    %x = memref.load %a[%i] : memref<256xf32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::NVVM::NVVMDialect", "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect"];
+}
+
+def GroupedMatmulToThreads : Pass<"moe-grouped-matmul-to-threads", "::mlir::gpu::GPUFuncOp"> {
+  let summary = "lower moe.grouped_matmul in kernels to one chain of fused multiply-adds per thread";
+  let description = [{
+    For plain weights of f32, bf16 or f16. Each thread of the block computes whole elements of the result, k ascending, so
+    the bits do not depend on tiles. It takes what the tensor cores' kernels leave.
+
+    ```mlir
+    moe.grouped_matmul rows(%x : memref<?x64xf32>) weights(%w : memref<1x32x64xf32>) groups(%o : memref<2xi32>)
+        outs(%y : memref<?x32xf32>) { ... }
+    // becomes
+    scf.for %element = %thread to %elements step %threads {
+      %acc = scf.for %k = 0 to 64 step 1 iter_args(%sum = 0.0) -> f32 { ... math.fma ... }
+      ...
+      memref.store %result, %y[%row, %column] : memref<?x32xf32>
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::scf::SCFDialect"];
+}
+
+def AttentionToWarps : Pass<"moe-attention-to-warps", "::mlir::gpu::GPUFuncOp"> {
+  let summary = "lower moe.attention in kernels to loops of a warp over positions";
+  let description = [{
+    A warp has one query of one head at a time. Its lanes share the elements of a vector; the softmax is kept as a running
+    maximum and sum over ascending positions, so the bits of a token do not depend on batch, tile or split.
+
+    ```mlir
+    moe.attention %q, %k, %v past(%past) outs(%o : ...) {scale = 0.125 : f32} : ...
+    // becomes
+    scf.for %pair = %warp to %pairs step %c4 {
+      %state:3 = scf.for %p = %begin to %end step %c1 iter_args(%most, %sum, %out) -> (f32, f32, f32) {
+        ... gpu.shuffle xor ... math.exp ...
+      }
+      ...
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect", "::mlir::math::MathDialect",
+                           "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect"];
+}
+
+def KeepIntrinsics : Pass<"moe-keep-intrinsics", "::mlir::gpu::GPUModuleOp"> {
+  let summary = "keep square roots and rounding as LLVM intrinsics in kernels";
+  let description = [{
+    Upstream's `convert-gpu-to-nvvm` turns LLVM's math operations into calls of a device library. Those that are
+    instructions on the device become calls of the intrinsic by name, which it leaves alone. Everything else was expanded by
+    `moe-expand-math`.
+
+    ```mlir
+    %y = llvm.intr.sqrt(%x) : (f32) -> f32
+    // becomes
+    %y = llvm.call_intrinsic "llvm.sqrt"(%x) : (f32) -> f32
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
+}
+
+def EmitDeviceEntryPoints : Pass<"moe-emit-device-entry-points", "::mlir::ModuleOp"> {
+  let summary = "wrap public functions in entry functions that copy inputs and results";
+  let description = [{
+    As `moe-emit-entry-points`, for a program whose buffers are on a device. For each public function F makes
+    `moe_entry_F.cuda`: inputs are copied to the device, results to memory of the host; parameters and states are
+    device memory already, and `past` and `keep` are read by the host.
+
+    ```mlir
+    func.func @f(%a: memref<?xf32>) -> memref<f32> { ... }
+    // becomes
+    func.func @moe_entry_f.cuda(%args: !llvm.ptr) {
+      ...
+      %d = call @moe_rt_gpu_alloc(%bytes) : (i64) -> !llvm.ptr
+      call @moe_rt_gpu_copy_in(%d, %host, %bytes) : (!llvm.ptr, !llvm.ptr, i64) -> ()
+      %r = call @f(%a) : (memref<?xf32>) -> memref<f32>
+      ...
+      call @moe_rt_gpu_copy_out(%memory, %device, %size) : (!llvm.ptr, !llvm.ptr, i64) -> ()
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::func::FuncDialect"];
+}
+
+def LowerLaunches : Pass<"moe-lower-launches", "::mlir::ModuleOp"> {
+  let summary = "turn launches and allocations of the host into calls of the GPU runtime";
+  let description = [{
+    `gpu.launch_func`, `memref.alloc`, `memref.dealloc` and `moe.workers` in functions of the host become calls of the C
+    interface in moe/Runtime/Gpu.h. The kernel K is known to the runtime by the external constant `moe_gpu_kernel_K`.
+
+    ```mlir
+    gpu.launch_func @kernels::@k blocks in (%n, %c1, %c1) threads in (%c128, %c1, %c1) args(%base : memref<f32>)
+    // becomes
+    %k = llvm.mlir.addressof @moe_gpu_kernel_k : !llvm.ptr
+    ...
+    call @moe_rt_gpu_launch(%k, %n, %one, %one, %c128, %one, %one, %shared, %table, %count) : ...
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",
+                           "::mlir::memref::MemRefDialect"];
+}
+
 #endif // MOE_CONVERSION_PASSES_TD

@@ -19,6 +19,10 @@ namespace moe {
 /// give the same code as a lower one are replaced by that; the module's attribute isaLevelsAttr says what is left.
 void addLevelClones(mlir::OpPassManager &pm, llvm::ArrayRef<std::string> levels);
 
+/// Adds the passes after which arithmetic on bf16 and f16 is done in f32, each result rounded; loads, stores and
+/// conversions stay in the storage type.
+void addNarrowFloatEmulation(mlir::OpPassManager &pm);
+
 /// Adds the passes of the phase `kernel` for a CPU to `pm`, which must be at a module. Before: functions on memrefs
 /// with moe.grouped_matmul, linalg on memrefs, scf.forall. After: scf.for, vector, arith and memref; every parallel
 /// loop is a function of its own, called through moe_rt_parallel_for; no math function is left that is not an

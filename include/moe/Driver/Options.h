@@ -16,7 +16,8 @@
 
 namespace moe {
 
-enum class EmitKind { Exe, Shared, Obj, LLVM, MLIR };
+enum class EmitKind { Exe, Shared, Obj, LLVM, MLIR, PTX, Cubin, Fatbin };
+enum class TargetKind { CPU, CUDA };
 enum class WeightsMode { Embed, External, Random };
 
 /// Options of moe-compile, checked as far as that is possible without looking at the model.
@@ -33,6 +34,11 @@ struct CompileOptions {
   bool numericsF32 = false;
   /// --cpu as given: "native", "generic" or level names; empty: all levels.
   std::vector<std::string> cpu;
+  TargetKind target = TargetKind::CPU;
+  /// --gpu-arch, with TargetKind::CUDA: at least one.
+  std::vector<std::string> gpuArch;
+  /// --run-on=host: the device of the executable is the kernel emulator.
+  bool runOnHost = false;
   /// Formats of the experts' weights and of the other matrices: int8, int4, mxfp4, or empty.
   std::string quantize, quantizeOthers;
   WeightsMode weights = WeightsMode::Embed;

@@ -45,7 +45,11 @@ llvm::StringRef phaseName(Phase phase);
 /// The phase called `name`, if there is one.
 std::optional<Phase> parsePhase(llvm::StringRef name);
 
+/// What code is generated for.
+enum class Target { CPU, CUDA };
+
 struct PipelineOptions {
+  Target target = Target::CPU;
   /// Instruction-set levels to generate code for (see moe/Conversion/IsaLevels.h); empty: all, and for module @prepare
   /// this machine.
   llvm::SmallVector<std::string> isaLevels;

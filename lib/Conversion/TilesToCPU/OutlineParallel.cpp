@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "LoopCalls.h"
+#include "Outlining.h"
 #include "WorkerScratch.h"
 
 #include "moe/Conversion/Passes.h"
@@ -29,37 +30,11 @@ namespace moe {
 } // namespace moe
 
 using namespace mlir;
+using moe::Capture;
+using moe::ParallelLoop;
+
 
 namespace {
-/// A parallel loop of either kind.
-struct ParallelLoop {
-  Operation *op;
-  SmallVector<OpFoldResult> lowerBounds, upperBounds, steps;
-  SmallVector<Value> inductionVars;
-
-  static std::optional<ParallelLoop> from(Operation *op) {
-    if (auto loop = dyn_cast<scf::ForallOp>(op))
-      return ParallelLoop{op, loop.getMixedLowerBound(), loop.getMixedUpperBound(), loop.getMixedStep(),
-                          loop.getInductionVars()};
-    if (auto loop = dyn_cast<scf::ParallelOp>(op))
-      return ParallelLoop{op, getAsOpFoldResult(loop.getLowerBound()), getAsOpFoldResult(loop.getUpperBound()),
-                          getAsOpFoldResult(loop.getStep()), llvm::to_vector_of<Value>(loop.getInductionVars())};
-    return std::nullopt;
-  }
-  Block &body() { return op->getRegion(0).front(); }
-};
-
-/// A value that a body uses, and what of it travels in the context: of a memref the buffer and what its type leaves
-/// open.
-struct Capture {
-  Value value;
-  SmallVector<Value> parts;
-
-  static Capture make(OpBuilder &b, Value value);
-  /// Puts the value together again from `loaded`, one for each part.
-  Value rebuild(OpBuilder &b, ArrayRef<Value> loaded) const;
-};
-
 class Outliner {
 public:
   Outliner(ModuleOp module, bool remarks)
@@ -90,52 +65,6 @@ private:
 };
 } // namespace
 
-/// The strides and offset of a memref with at least one dimension; none for other values.
-static std::optional<std::pair<SmallVector<int64_t>, int64_t>> layoutOf(Value value) {
-  auto type = dyn_cast<MemRefType>(value.getType());
-  SmallVector<int64_t> strides;
-  int64_t offset;
-  if (!type || type.getRank() == 0 || failed(type.getStridesAndOffset(strides, offset)))
-    return std::nullopt;
-  return std::make_pair(strides, offset);
-}
-
-Capture Capture::make(OpBuilder &b, Value value) {
-  auto layout = layoutOf(value);
-  if (!layout)
-    return {value, {value}};
-  auto metadata = memref::ExtractStridedMetadataOp::create(b, value.getLoc(), value);
-  Capture capture{value, {metadata.getBaseBuffer()}};
-  if (ShapedType::isDynamic(layout->second))
-    capture.parts.push_back(metadata.getOffset());
-  for (auto [size, known] : llvm::zip(metadata.getSizes(), cast<MemRefType>(value.getType()).getShape()))
-    if (ShapedType::isDynamic(known))
-      capture.parts.push_back(size);
-  for (auto [stride, known] : llvm::zip(metadata.getStrides(), layout->first))
-    if (ShapedType::isDynamic(known))
-      capture.parts.push_back(stride);
-  return capture;
-}
-
-Value Capture::rebuild(OpBuilder &b, ArrayRef<Value> loaded) const {
-  auto layout = layoutOf(value);
-  if (!layout)
-    return loaded.front();
-  ArrayRef<Value> open = loaded.drop_front();
-  auto take = [&](int64_t known) -> OpFoldResult {
-    if (!ShapedType::isDynamic(known))
-      return b.getIndexAttr(known);
-    Value next = open.front();
-    open = open.drop_front();
-    return next;
-  };
-  OpFoldResult offset = take(layout->second);
-  auto type = cast<MemRefType>(value.getType());
-  SmallVector<OpFoldResult> sizes = llvm::map_to_vector(type.getShape(), take);
-  SmallVector<OpFoldResult> strides = llvm::map_to_vector(layout->first, take);
-  return memref::ReinterpretCastOp::create(b, value.getLoc(), type, loaded.front(), offset, sizes, strides);
-}
-
 /// Number of iterations of one dimension; constant where the bounds are.
 Value Outliner::sizeOfDimension(OpBuilder &b, ParallelLoop &loop, size_t dim) {
   Location loc = loop.op->getLoc();
@@ -158,24 +87,6 @@ func::FuncOp Outliner::declareRuntime() {
   function.setPrivate();
   symbols.insert(function, module.getBody()->begin());
   return function;
-}
-
-/// Rewrites parallel loops inside an outlined body as loops of the thread that runs it.
-static void makeSequential(ParallelLoop loop) {
-  OpBuilder b(loop.op);
-  Location loc = loop.op->getLoc();
-  IRMapping mapping;
-  for (auto [lower, upper, step, iv] :
-       llvm::zip_equal(loop.lowerBounds, loop.upperBounds, loop.steps, loop.inductionVars)) {
-    auto sequential = scf::ForOp::create(b, loc, getValueOrCreateConstantIndexOp(b, loc, lower),
-                                         getValueOrCreateConstantIndexOp(b, loc, upper),
-                                         getValueOrCreateConstantIndexOp(b, loc, step));
-    mapping.map(iv, sequential.getInductionVar());
-    b.setInsertionPoint(sequential.getBody()->getTerminator());
-  }
-  for (Operation &op : loop.body().without_terminator())
-    b.clone(op, mapping);
-  loop.op->erase();
 }
 
 /// The scratch memory at `pointer` as a memref of `bytes` bytes.
@@ -280,7 +191,7 @@ FailureOr<func::FuncOp> Outliner::makeBody(ParallelLoop &loop, const moe::Worker
     if (nested.op->getNumResults() > 0)
       return nested.op->emitOpError("expected a parallel loop without results");
     // Loops found before may sit inside: their clones are sequential already, the order is inside out.
-    makeSequential(nested);
+    moe::makeSequential(nested);
   }
 
   WalkResult moved = function.walk([&](memref::AllocaOp alloca) {

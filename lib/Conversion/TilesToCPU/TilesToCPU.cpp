@@ -19,7 +19,7 @@
 
 using namespace mlir;
 
-static void addNarrowFloatEmulation(OpPassManager &pm) {
+void moe::addNarrowFloatEmulation(OpPassManager &pm) {
   // Arithmetic is done in f32 and rounded after every operation; loads, stores and conversions stay in the storage
   // type.
   math::MathExtendToSupportedTypesOptions math;

@@ -1,0 +1,35 @@
+//===- TilesToGPU.h - from bufferized tiles to kernels --------------*- C++ -*-===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef MOE_CONVERSION_TILESTOGPU_H
+#define MOE_CONVERSION_TILESTOGPU_H
+
+#include "llvm/ADT/StringRef.h"
+
+#include <cstdint>
+
+namespace mlir {
+class OpPassManager;
+} // namespace mlir
+
+namespace moe {
+
+/// What stands for an instruction-set level in programs for a GPU: entries are `moe_entry_<function>.cuda`.
+constexpr llvm::StringLiteral gpuLevel = "cuda";
+/// The gpu.module with all kernels of a program.
+constexpr llvm::StringLiteral gpuKernelModule = "kernels";
+/// Most rows in a tile of a grouped matmul.
+constexpr int64_t gpuTileRows = 128;
+
+/// Adds the passes of the phase `kernel` for GPUs to `pm`, which must be at a module. Before: functions on memrefs
+/// without deallocations. After: host functions that allocate and launch, and `gpu.module @kernels` with the kernels as
+/// loops of one thread.
+void addGPUKernelPasses(mlir::OpPassManager &pm);
+
+/// Adds the passes of the phase `llvm` for GPUs. Before: what addGPUKernelPasses leaves. After: LLVM dialect on both
+/// sides; the host calls the runtime of moe/Runtime/Gpu.h, kernels are functions with `nvvm.kernel`.
+void addGPULLVMPasses(mlir::OpPassManager &pm);
+
+} // namespace moe
+
+#endif // MOE_CONVERSION_TILESTOGPU_H

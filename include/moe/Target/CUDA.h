@@ -1,0 +1,90 @@
+//===- CUDA.h - kernels as PTX, cubin and fatbin --------------------*- C++ -*-===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// LLVM dialect -> LLVM IR for NVPTX -> PTX needs nothing but this program. PTX -> cubin is done by ptxas of a CUDA
+// toolkit, which is looked for when it is needed.
+//
+//===----------------------------------------------------------------------===//
+#ifndef MOE_TARGET_CUDA_H
+#define MOE_TARGET_CUDA_H
+
+#include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/SmallVector.h"
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/Error.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace llvm {
+class LLVMContext;
+class Module;
+class TargetMachine;
+} // namespace llvm
+
+namespace mlir {
+class ModuleOp;
+} // namespace mlir
+
+namespace moe::cuda {
+
+/// An architecture that code is generated for.
+struct Architecture {
+  std::string name;    // "sm_90a"
+  unsigned number = 0; // 90
+};
+
+/// The architecture called `name`; none if LLVM does not know it or if kernels need more than it has (sm_80 is the
+/// least).
+std::optional<Architecture> parseArchitecture(llvm::StringRef name);
+
+/// All kernels of a program as LLVM IR.
+class Kernels {
+public:
+  /// Translates `gpu.module @kernels` of `module`, which must be in the LLVM dialect.
+  static llvm::Expected<Kernels> create(mlir::ModuleOp module);
+
+  /// The kernels' names, in order.
+  std::vector<std::string> names() const;
+
+  /// PTX for `architecture`.
+  llvm::Expected<std::string> emitPTX(const Architecture &architecture) const;
+
+  /// A copy of the IR in `context`, not optimised.
+  llvm::Expected<std::unique_ptr<llvm::Module>> clone(llvm::LLVMContext &context) const;
+
+  Kernels(Kernels &&);
+  Kernels &operator=(Kernels &&);
+  ~Kernels();
+
+private:
+  Kernels();
+
+  std::unique_ptr<llvm::LLVMContext> context;
+  std::unique_ptr<llvm::Module> module;
+};
+
+/// A CUDA toolkit's `program` ("ptxas"), in PATH, CUDA_HOME or /usr/local/cuda; an error that says where it was
+/// looked for.
+llvm::Expected<std::string> findTool(llvm::StringRef program);
+
+/// Assembles `ptx` for `architecture`. Registers, spills and the like go to `log`, as ptxas -v prints them.
+llvm::Expected<llvm::SmallVector<char, 0>> assemble(llvm::StringRef ptx, const Architecture &architecture,
+                                                    std::string &log);
+
+/// What a fat binary holds for one architecture: a cubin, or PTX that later GPUs can run too.
+struct FatbinPart {
+  Architecture architecture;
+  bool isPTX;
+  llvm::SmallVector<char, 0> code;
+};
+
+/// Puts `parts` into one fat binary, by the toolkit's fatbinary.
+llvm::Expected<llvm::SmallVector<char, 0>> makeFatbin(llvm::ArrayRef<FatbinPart> parts);
+
+} // namespace moe::cuda
+
+#endif // MOE_TARGET_CUDA_H

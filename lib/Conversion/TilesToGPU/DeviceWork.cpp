@@ -1,0 +1,97 @@
+//===- DeviceWork.cpp - what of a host function runs on the device --------===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "DeviceWork.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "mlir/Interfaces/ViewLikeInterface.h"
+
+using namespace mlir;
+using namespace moe;
+
+/// Elements up to which an elementwise op is not worth a kernel of its own.
+static constexpr int64_t smallBuffer = 4096;
+
+Value moe::rootBuffer(Value memref) {
+  while (Operation *op = memref.getDefiningOp()) {
+    auto view = dyn_cast<ViewLikeOpInterface>(op);
+    if (!view)
+      break;
+    memref = view.getViewSource();
+  }
+  return memref;
+}
+
+bool DeviceWork::isHostLoad(Operation *op) {
+  auto load = dyn_cast<memref::LoadOp>(op);
+  auto argument = load ? dyn_cast<BlockArgument>(load.getMemRef()) : nullptr;
+  auto function = argument ? dyn_cast<func::FuncOp>(argument.getOwner()->getParentOp()) : nullptr;
+  if (!function)
+    return false;
+  auto role = function.getArgAttrOfType<StringAttr>(argument.getArgNumber(), "moe.role");
+  return role && (role.getValue() == "past" || role.getValue() == "keep");
+}
+
+bool DeviceWork::holdsKernels(Operation *op) {
+  return op
+      ->walk([](Operation *inner) {
+        return isa<scf::ForallOp, func::CallOp>(inner) ? WalkResult::interrupt() : WalkResult::advance();
+      })
+      .wasInterrupted();
+}
+
+/// Whether an elementwise op has so many elements that a grid pays.
+static bool isLarge(linalg::LinalgOp op) {
+  if (op.getNumParallelLoops() == 0)
+    return false;
+  int64_t elements = 1;
+  for (int64_t size : op.getStaticLoopRanges()) {
+    if (ShapedType::isDynamic(size))
+      return true;
+    elements *= size;
+  }
+  return elements > smallBuffer;
+}
+
+Place DeviceWork::placeOf(Operation *op) {
+  if (auto known = places.find(op); known != places.end())
+    return known->second;
+  auto decide = [&]() -> Place {
+    if (op->hasTrait<OpTrait::IsTerminator>() || isa<CallOpInterface>(op))
+      return Place::Sync;
+    if (isa<memref::AllocOp>(op) || isHostLoad(op))
+      return Place::Host;
+    bool device = llvm::any_of(op->getOperands(), [&](Value operand) { return isDeviceValue(operand); });
+    if (isMemoryEffectFree(op))
+      return device ? Place::Sunk : Place::Host;
+    // Constants and views say what they do, but buffers of constants have no effects of their own.
+    if (isa<scf::ForallOp>(op))
+      return Place::Forall;
+    if (isa<scf::IfOp, scf::ForOp>(op) && op->getNumResults() == 0 && !device && holdsKernels(op))
+      return Place::Control;
+    if (auto structured = dyn_cast<linalg::LinalgOp>(op); structured && isLarge(structured))
+      return Place::Grid;
+    return Place::Serial;
+  };
+  Place place = decide();
+  places[op] = place;
+  return place;
+}
+
+bool DeviceWork::isProduced(Value value) {
+  Operation *op = value.getDefiningOp();
+  return op && !isa<BaseMemRefType>(value.getType()) && placeOf(op) == Place::Serial;
+}
+
+bool DeviceWork::isDeviceValue(Value value) {
+  Operation *op = value.getDefiningOp();
+  if (!op)
+    return false;
+  Place place = placeOf(op);
+  return place == Place::Sunk || isProduced(value);
+}

@@ -1,0 +1,574 @@
+//===- FormKernels.cpp - host functions and the kernels they launch -------===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "moe/Conversion/Passes.h"
+
+#include "DeviceWork.h"
+#include "Kernel.h"
+#include "dialect/Moe/IR/MoeOps.h"
+#include "lib/Conversion/TilesToCPU/Outlining.h"
+#include "lib/Conversion/TilesToCPU/WorkerScratch.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Arith/Utils/Utils.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Linalg/Utils/Utils.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/IR/IRMapping.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/Transforms/RegionUtils.h"
+
+#include "llvm/Support/FormatVariadic.h"
+
+namespace moe {
+#define GEN_PASS_DEF_FORMKERNELS
+#include "moe/Conversion/Passes.h.inc"
+} // namespace moe
+
+using namespace mlir;
+using namespace moe;
+
+/// Threads of a block: four warps, one for each scheduler of a multiprocessor.
+static constexpr int64_t blockSize = 128;
+/// Scratch memory of a block that is shared memory; more goes to global memory.
+static constexpr int64_t mostShared = 16 * 1024;
+/// No grid is larger: its teams take further iterations in turn.
+static constexpr int64_t mostBlocks = int64_t(1) << 20;
+
+namespace {
+/// Operations of a block of host code that become one kernel.
+struct Segment {
+  Place place;
+  SmallVector<Operation *> ops;
+
+  /// Whether `op` may join.
+  bool accepts(Place other, Operation *op) const;
+};
+
+/// Splits one function.
+class Splitter {
+public:
+  Splitter(func::FuncOp function, gpu::GPUModuleOp kernels, SymbolTable &symbols)
+      : function(function), kernels(kernels), symbols(symbols), host(function.getContext()) {}
+
+  LogicalResult run();
+
+private:
+  LogicalResult splitBlock(Block &block);
+  LogicalResult emit(Segment &segment);
+  LogicalResult checkSync(Operation *op);
+
+  void collect(Value value, const Segment &segment, llvm::SetVector<Value> &captured);
+  bool isUsedLater(Value value, const Segment &segment);
+  Value slotOf(Value value);
+  Value materialize(Value value);
+  void cloneOp(Operation *op);
+  Value openLoop(const ParallelLoop &loop, Value team, Value teams);
+  Value iterations(OpBuilder &b, const ParallelLoop &loop, function_ref<Value(Value)> local, SmallVector<Value> *sizes);
+  std::string nameOf(const Segment &segment);
+
+  func::FuncOp function;
+  gpu::GPUModuleOp kernels;
+  SymbolTable &symbols;
+  DeviceWork work;
+  OpBuilder host;
+  llvm::DenseMap<Value, Value> slots; ///< device memory that carries a number from one kernel to others
+  SmallVector<Operation *> done;      ///< operations that are in kernels now
+  int number = 0;
+
+  // Of the kernel in the making.
+  std::unique_ptr<OpBuilder> device;
+  IRMapping mapping;
+};
+} // namespace
+
+bool Segment::accepts(Place other, Operation *op) const {
+  if (ops.empty() || place != other)
+    return ops.empty();
+  if (place == Place::Serial)
+    return true;
+  // Threads of a grid do not wait for each other.
+  auto roots = [](ValueRange values) {
+    llvm::DenseSet<Value> set;
+    for (Value value : values)
+      if (isa<BaseMemRefType>(value.getType()))
+        set.insert(rootBuffer(value));
+    return set;
+  };
+  auto read = [&](Operation *op) {
+    SetVector<Value> above;
+    getUsedValuesDefinedAbove(op->getRegions(), above);
+    auto set = roots(op->getOperands());
+    auto more = roots(above.getArrayRef());
+    set.insert(more.begin(), more.end());
+    return set;
+  };
+  auto written = roots(cast<linalg::LinalgOp>(op).getDpsInits()), touched = read(op);
+  for (Operation *before : ops) {
+    for (Value root : roots(cast<linalg::LinalgOp>(before).getDpsInits()))
+      if (touched.contains(root))
+        return false;
+    for (Value root : read(before))
+      if (written.contains(root))
+        return false;
+  }
+  return true;
+}
+
+/// Adds to `captured` what the kernel of `segment` needs from the host for `value`.
+void Splitter::collect(Value value, const Segment &segment, llvm::SetVector<Value> &captured) {
+  Operation *op = value.getDefiningOp();
+  if (op && llvm::is_contained(segment.ops, op))
+    return;
+  if (op && (op->hasTrait<OpTrait::ConstantLike>() || isa<memref::GetGlobalOp>(op)))
+    return;
+  if (work.isProduced(value)) {
+    captured.insert(slotOf(value));
+    return;
+  }
+  if (!work.isDeviceValue(value)) {
+    captured.insert(value);
+    return;
+  }
+  for (Value operand : op->getOperands())
+    collect(operand, segment, captured);
+}
+
+/// Whether another kernel needs the number `value` of this one.
+bool Splitter::isUsedLater(Value value, const Segment &segment) {
+  return llvm::any_of(value.getUsers(), [&](Operation *user) {
+    Operation *top = value.getParentBlock()->findAncestorOpInBlock(*user);
+    if (llvm::is_contained(segment.ops, top))
+      return false;
+    if (work.placeOf(top) != Place::Sunk)
+      return true;
+    return llvm::any_of(top->getResults(), [&](Value result) { return isUsedLater(result, segment); });
+  });
+}
+
+/// Memory for one number, made at the start of the function.
+Value Splitter::slotOf(Value value) {
+  Value &slot = slots[value];
+  if (!slot) {
+    OpBuilder::InsertionGuard guard(host);
+    host.setInsertionPointToStart(&function.front());
+    slot = memref::AllocOp::create(host, value.getLoc(), MemRefType::get({}, value.getType()));
+  }
+  return slot;
+}
+
+/// What stands for `value` in the kernel, made there if need be.
+Value Splitter::materialize(Value value) {
+  if (Value known = mapping.lookupOrNull(value))
+    return known;
+  Operation *op = value.getDefiningOp();
+  if (work.isProduced(value)) {
+    Value loaded = memref::LoadOp::create(*device, value.getLoc(), mapping.lookup(slotOf(value)));
+    mapping.map(value, loaded);
+    return loaded;
+  }
+  if (auto global = dyn_cast<memref::GetGlobalOp>(op); global && !kernels.lookupSymbol(global.getName())) {
+    auto data = cast<memref::GlobalOp>(SymbolTable::lookupNearestSymbolFrom(op, global.getNameAttr()));
+    OpBuilder atStart = OpBuilder::atBlockBegin(kernels.getBody());
+    atStart.clone(*data);
+  }
+  cloneOp(op);
+  return mapping.lookup(value);
+}
+
+void Splitter::cloneOp(Operation *op) {
+  SetVector<Value> used(op->operand_begin(), op->operand_end());
+  getUsedValuesDefinedAbove(op->getRegions(), used);
+  for (Value value : used)
+    materialize(value);
+  device->clone(*op, mapping);
+}
+
+/// The number of iterations of all dimensions of `loop`, and of each in `sizes`. `local` gives what stands for a bound.
+Value Splitter::iterations(OpBuilder &b, const ParallelLoop &loop, function_ref<Value(Value)> local,
+                           SmallVector<Value> *sizes) {
+  Location loc = loop.op->getLoc();
+  auto value = [&](OpFoldResult bound) -> Value {
+    if (auto dynamic = dyn_cast<Value>(bound))
+      return local(dynamic);
+    return getValueOrCreateConstantIndexOp(b, loc, bound);
+  };
+  Value zero = arith::ConstantIndexOp::create(b, loc, 0), total;
+  for (auto [lower, upper, step] : llvm::zip_equal(loop.lowerBounds, loop.upperBounds, loop.steps)) {
+    Value extent = b.createOrFold<arith::SubIOp>(loc, value(upper), value(lower));
+    extent = b.createOrFold<arith::MaxSIOp>(loc, extent, zero);
+    Value size = b.createOrFold<arith::CeilDivUIOp>(loc, extent, value(step));
+    if (sizes)
+      sizes->push_back(size);
+    total = total ? b.createOrFold<arith::MulIOp>(loc, total, size) : size;
+  }
+  return total;
+}
+
+/// Opens the kernel's loop over the iterations of `loop`: each team takes every `teams`-th. Maps the induction
+/// variables.
+Value Splitter::openLoop(const ParallelLoop &loop, Value team, Value teams) {
+  OpBuilder &b = *device;
+  Location loc = loop.op->getLoc();
+  auto local = [&](Value value) { return materialize(value); };
+  SmallVector<Value> sizes;
+  Value total = iterations(b, loop, local, &sizes);
+  auto outer = scf::ForOp::create(b, loc, team, total, teams);
+  b.setInsertionPoint(outer.getBody()->getTerminator());
+  Value rest = outer.getInductionVar();
+  for (size_t dim = loop.inductionVars.size(); dim-- > 0;) {
+    Value position = rest;
+    if (dim > 0) {
+      position = arith::RemUIOp::create(b, loc, rest, sizes[dim]);
+      rest = arith::DivUIOp::create(b, loc, rest, sizes[dim]);
+    }
+    auto value = [&](OpFoldResult bound) -> Value {
+      auto dynamic = dyn_cast<Value>(bound);
+      return dynamic ? materialize(dynamic) : getValueOrCreateConstantIndexOp(b, loc, bound);
+    };
+    position = b.createOrFold<arith::MulIOp>(loc, position, value(loop.steps[dim]));
+    mapping.map(loop.inductionVars[dim], b.createOrFold<arith::AddIOp>(loc, position, value(loop.lowerBounds[dim])));
+  }
+  return outer.getInductionVar();
+}
+
+/// "layer_0_3_grouped_matmul": a name that PTX takes as it is.
+std::string Splitter::nameOf(const Segment &segment) {
+  StringRef what = "rows";
+  if (segment.place != Place::Forall)
+    what = segment.place == Place::Grid ? "grid" : "serial";
+  segment.ops.front()->walk([&](Operation *op) {
+    if (isa<GroupedMatmulOp>(op))
+      what = "grouped_matmul";
+    else if (isa<AttentionOp>(op))
+      what = "attention";
+  });
+  std::string name = llvm::formatv("{0}_{1}_{2}", function.getName(), number++, what);
+  for (char &letter : name)
+    if (!llvm::isAlnum(letter))
+      letter = '_';
+  return name;
+}
+
+LogicalResult Splitter::emit(Segment &segment) {
+  Operation *last = segment.ops.back();
+  Location loc = last->getLoc();
+  MLIRContext *context = function.getContext();
+  auto loop = segment.place == Place::Forall ? ParallelLoop::from(last) : std::nullopt;
+  if (loop && last->getNumResults() > 0)
+    return last->emitOpError("expected a parallel loop without results");
+  bool shares = last->walk([](Operation *op) {
+                      return isa<GroupedMatmulOp, AttentionOp>(op) ? WalkResult::interrupt() : WalkResult::advance();
+                    })
+                    .wasInterrupted();
+  Team team = segment.place == Place::Grid ? Team::Grid : loop && shares ? Team::Block : Team::Warp;
+  int64_t threads = segment.place == Place::Serial ? warpSize : blockSize;
+  int64_t teamsPerBlock = team == Team::Warp ? threads / warpSize : 1;
+
+  // Buffers of the bodies.
+  bool fits = true;
+  SmallVector<WorkerScratch> scratch;
+  for (Operation *op : segment.ops)
+    if (WorkerScratch memory = placeWorkerScratch(op,
+                                                  [&](Operation *alloc, StringRef reason) {
+                                                    alloc->emitOpError("cannot be memory of a kernel's threads: ")
+                                                        << reason;
+                                                    fits = false;
+                                                  });
+        memory.memory)
+      scratch.push_back(memory);
+  if (!fits)
+    return failure();
+
+  // Blocks of the grid.
+  host.setInsertionPointAfter(last);
+  Value one = arith::ConstantIndexOp::create(host, loc, 1), blocks = one;
+  bool known = loop && llvm::none_of(last->getOperands(), [&](Value bound) { return work.isDeviceValue(bound); });
+  if (segment.place == Place::Grid) {
+    auto structured = cast<linalg::LinalgOp>(last);
+    SmallVector<OpFoldResult> sizes;
+    Value elements = one;
+    auto ranges = structured.createLoopRanges(host, loc);
+    for (auto [range, type] : llvm::zip(ranges, structured.getIteratorTypesArray()))
+      if (linalg::isParallelIterator(type))
+        elements =
+            host.createOrFold<arith::MulIOp>(loc, elements, getValueOrCreateConstantIndexOp(host, loc, range.size));
+    // A thread does a few elements.
+    blocks = arith::CeilDivUIOp::create(host, loc, elements, arith::ConstantIndexOp::create(host, loc, 4 * blockSize));
+  } else if (known) {
+    blocks = iterations(host, *loop, [](Value bound) { return bound; }, nullptr);
+    if (teamsPerBlock > 1)
+      blocks =
+          host.createOrFold<arith::CeilDivUIOp>(loc, blocks, arith::ConstantIndexOp::create(host, loc, teamsPerBlock));
+  } else if (loop) {
+    // How many iterations there are is known on the device alone: as many blocks as it runs at once.
+    blocks = WorkersOp::create(host, loc);
+  }
+  if (segment.place != Place::Serial) {
+    Value most = arith::ConstantIndexOp::create(host, loc, mostBlocks);
+    blocks = host.createOrFold<arith::MinUIOp>(loc, blocks, most);
+    blocks = host.createOrFold<arith::MaxUIOp>(loc, blocks, one);
+  }
+
+  // What the kernel takes.
+  llvm::SetVector<Value> captured;
+  for (Operation *op : segment.ops) {
+    SetVector<Value> used(op->operand_begin(), op->operand_end());
+    getUsedValuesDefinedAbove(op->getRegions(), used);
+    for (Value value : used)
+      if (llvm::none_of(scratch, [&](const WorkerScratch &memory) { return memory.memory == value; }))
+        collect(value, segment, captured);
+    for (Value result : op->getResults())
+      if (isUsedLater(result, segment)) {
+        if (!work.isProduced(result))
+          return op->emitOpError("expected device code that gives numbers to other device code but got ")
+                 << result.getType();
+        captured.insert(slotOf(result));
+      }
+  }
+  SmallVector<Value> memories; ///< in global memory, one for each of `scratch`; null where it is shared memory
+  for (const WorkerScratch &memory : scratch) {
+    std::optional<int64_t> bytes = getConstantIntValue(memory.bytes);
+    if (bytes && *bytes * teamsPerBlock <= mostShared) {
+      memories.push_back(nullptr);
+      continue;
+    }
+    if (auto size = dyn_cast<Value>(memory.bytes)) {
+      if (work.isDeviceValue(size))
+        return last->emitOpError("expected buffers in a parallel loop whose size is known on the host");
+      captured.insert(size);
+    }
+    Value size = getValueOrCreateConstantIndexOp(host, loc, memory.bytes);
+    size = arith::MulIOp::create(host, loc, size, blocks);
+    size = host.createOrFold<arith::MulIOp>(loc, size, arith::ConstantIndexOp::create(host, loc, teamsPerBlock));
+    auto type = MemRefType::get({ShapedType::kDynamic}, host.getI8Type());
+    memories.push_back(memref::AllocOp::create(host, loc, type, size, host.getI64IntegerAttr(64)));
+    captured.insert(memories.back());
+  }
+  SmallVector<Capture> captures;
+  SmallVector<Value> operands;
+  for (Value value : captured) {
+    captures.push_back(Capture::make(host, value));
+    llvm::append_range(operands, captures.back().parts);
+  }
+
+  // The kernel.
+  device = std::make_unique<OpBuilder>(context);
+  OpBuilder &b = *device;
+  mapping = IRMapping();
+  b.setInsertionPointToEnd(kernels.getBody());
+  auto kernel = gpu::GPUFuncOp::create(b, loc, nameOf(segment), b.getFunctionType(TypeRange(ValueRange(operands)), {}));
+  kernel->setAttr(gpu::GPUDialect::getKernelFuncAttrName(), b.getUnitAttr());
+  kernel.setKnownBlockSizeAttr(b.getDenseI32ArrayAttr({static_cast<int32_t>(threads), 1, 1}));
+  kernel->setAttr(teamAttr, b.getStringAttr(teamName(team)));
+  b.setInsertionPointToEnd(&kernel.getBody().front());
+  ArrayRef<BlockArgument> arguments = kernel.getArguments();
+  for (const Capture &capture : captures) {
+    SmallVector<Value> parts(arguments.take_front(capture.parts.size()));
+    arguments = arguments.drop_front(parts.size());
+    mapping.map(capture.value, capture.rebuild(b, parts));
+  }
+  auto end = gpu::ReturnOp::create(b, loc);
+  b.setInsertionPoint(end);
+
+  Value block = gpu::BlockIdOp::create(b, loc, gpu::Dimension::x), inBlock, first = block;
+  Value teams = gpu::GridDimOp::create(b, loc, gpu::Dimension::x);
+  if (teamsPerBlock > 1) {
+    Value width = arith::ConstantIndexOp::create(b, loc, warpSize);
+    inBlock = arith::DivUIOp::create(b, loc, gpu::ThreadIdOp::create(b, loc, gpu::Dimension::x), width);
+    Value factor = arith::ConstantIndexOp::create(b, loc, teamsPerBlock);
+    first = arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, block, factor), inBlock);
+    teams = arith::MulIOp::create(b, loc, teams, factor);
+  }
+  // Where a team's part of the scratch memory begins.
+  SmallVector<std::pair<Value, Value>> places;
+  for (auto [memory, global] : llvm::zip_equal(scratch, memories)) {
+    Value base, at;
+    if (global) {
+      Value size = isa<Value>(memory.bytes) ? mapping.lookup(cast<Value>(memory.bytes))
+                                            : getValueOrCreateConstantIndexOp(b, loc, memory.bytes);
+      base = mapping.lookup(global);
+      at = arith::MulIOp::create(b, loc, first, size);
+    } else {
+      int64_t bytes = *getConstantIntValue(memory.bytes);
+      auto space = gpu::AddressSpaceAttr::get(context, gpu::AddressSpace::Workgroup);
+      auto type = MemRefType::get({bytes * teamsPerBlock}, b.getI8Type(), AffineMap(), space);
+      Value shared = kernel.addWorkgroupAttribution(type, loc);
+      kernel.setWorkgroupAttributionAttr(kernel.getNumWorkgroupAttributions() - 1, "llvm.align",
+                                         b.getI64IntegerAttr(128));
+      base = memref::MemorySpaceCastOp::create(b, loc, MemRefType::get(type.getShape(), type.getElementType()), shared);
+      at = inBlock ? Value(arith::MulIOp::create(b, loc, inBlock, arith::ConstantIndexOp::create(b, loc, bytes)))
+                   : arith::ConstantIndexOp::create(b, loc, 0);
+    }
+    // A view's source has the type that the stand-in had, but for its size.
+    mapping.map(memory.memory, base);
+    places.emplace_back(base, at);
+  }
+
+  if (loop) {
+    openLoop(*loop, first, teams);
+    SetVector<Value> used;
+    getUsedValuesDefinedAbove(last->getRegions(), used);
+    for (Value value : used)
+      materialize(value);
+    for (Operation &op : loop->body().without_terminator())
+      b.clone(op, mapping);
+  } else {
+    for (Operation *op : segment.ops) {
+      cloneOp(op);
+      for (Value result : op->getResults())
+        if (isUsedLater(result, segment))
+          memref::StoreOp::create(b, loc, mapping.lookup(result), mapping.lookup(slotOf(result)), ValueRange());
+    }
+  }
+  for (auto [base, at] : places)
+    for (Operation *user : llvm::to_vector(base.getUsers()))
+      if (auto view = dyn_cast<memref::ViewOp>(user)) {
+        OpBuilder before(view);
+        Value shift = arith::AddIOp::create(before, loc, view.getByteShift(), at);
+        view.getByteShiftMutable().assign(shift);
+      }
+  kernel.walk<WalkOrder::PostOrder>([&](Operation *op) {
+    if (auto nested = ParallelLoop::from(op))
+      makeSequential(*nested);
+  });
+
+  symbols.insert(kernel);
+  Value width = arith::ConstantIndexOp::create(host, loc, threads);
+  gpu::LaunchFuncOp::create(host, loc, kernel, gpu::KernelDim3{blocks, one, one}, gpu::KernelDim3{width, one, one},
+                            /*dynamicSharedMemorySize=*/nullptr, operands);
+  for (const WorkerScratch &memory : scratch)
+    done.push_back(memory.memory.getDefiningOp());
+  llvm::append_range(done, segment.ops);
+  return success();
+}
+
+LogicalResult Splitter::checkSync(Operation *op) {
+  for (Value operand : op->getOperands())
+    if (work.isDeviceValue(operand))
+      return op->emitOpError("expected numbers that are known on the host but got one that a kernel computes");
+  return success();
+}
+
+LogicalResult Splitter::splitBlock(Block &block) {
+  Segment segment{Place::Host, {}};
+  auto flush = [&]() -> LogicalResult {
+    if (!segment.ops.empty() && failed(emit(segment)))
+      return failure();
+    segment.ops.clear();
+    return success();
+  };
+  SmallVector<Operation *> ops = llvm::map_to_vector(block, [](Operation &op) { return &op; });
+  for (Operation *op : ops) {
+    Place place = work.placeOf(op);
+    switch (place) {
+    case Place::Host:
+      if (isa<memref::AllocOp>(op) && failed(checkSync(op)))
+        return failure();
+      continue;
+    case Place::Sunk:
+      if (llvm::any_of(op->getResultTypes(), llvm::IsaPred<BaseMemRefType>) && op->getNumRegions() > 0)
+        return op->emitOpError("expected a view of a buffer");
+      continue;
+    case Place::Control:
+      if (failed(flush()))
+        return failure();
+      for (Region &region : op->getRegions())
+        for (Block &inner : region)
+          if (failed(splitBlock(inner)))
+            return failure();
+      continue;
+    case Place::Sync:
+      if (failed(flush()) || failed(checkSync(op)))
+        return failure();
+      continue;
+    case Place::Forall:
+    case Place::Grid:
+    case Place::Serial:
+      if (place == Place::Forall || !segment.accepts(place, op))
+        if (failed(flush()))
+          return failure();
+      segment.place = place;
+      segment.ops.push_back(op);
+      if (place == Place::Forall && failed(flush()))
+        return failure();
+      continue;
+    }
+  }
+  return flush();
+}
+
+LogicalResult Splitter::run() {
+  SmallVector<memref::CopyOp> copies;
+  function.walk([&](memref::CopyOp copy) { copies.push_back(copy); });
+  for (memref::CopyOp copy : copies) {
+    OpBuilder b(copy);
+    linalg::makeMemRefCopyOp(b, copy.getLoc(), copy.getSource(), copy.getTarget());
+    copy.erase();
+  }
+  if (!function.getBody().hasOneBlock())
+    return function.emitOpError("expected structured control flow");
+  if (failed(splitBlock(function.front())))
+    return failure();
+
+  // What is left of device code computes numbers nobody on the host uses.
+  SmallVector<Operation *> sunk;
+  function.walk([&](Operation *op) {
+    if (op != function && work.placeOf(op) == Place::Sunk && op->getParentOp() == function)
+      sunk.push_back(op);
+  });
+  llvm::DenseSet<Operation *> dead(done.begin(), done.end());
+  dead.insert(sunk.begin(), sunk.end());
+  for (Operation *op : dead)
+    op->dropAllUses();
+  for (Operation *op : dead)
+    op->erase();
+  return success();
+}
+
+/// Keeps one of several equal kernels.
+static void mergeKernels(ModuleOp module, gpu::GPUModuleOp kernels) {
+  llvm::StringMap<std::string> names; // of what stands for a kernel
+  SmallVector<gpu::GPUFuncOp> kept;
+  for (auto kernel : llvm::make_early_inc_range(kernels.getOps<gpu::GPUFuncOp>())) {
+    auto same = llvm::find_if(kept, [&](gpu::GPUFuncOp other) {
+      return other.getFunctionType() == kernel.getFunctionType() &&
+             other->getAttr(teamAttr) == kernel->getAttr(teamAttr) &&
+             OperationEquivalence::isRegionEquivalentTo(&other.getBody(), &kernel.getBody(),
+                                                        OperationEquivalence::IgnoreLocations);
+    });
+    if (same == kept.end()) {
+      kept.push_back(kernel);
+      continue;
+    }
+    names[kernel.getName()] = same->getName().str();
+    kernel.erase();
+  }
+  module.walk([&](gpu::LaunchFuncOp launch) {
+    if (auto found = names.find(launch.getKernelName().getValue()); found != names.end()) {
+      auto name = FlatSymbolRefAttr::get(module.getContext(), found->second);
+      launch.setKernelAttr(SymbolRefAttr::get(launch.getKernelModuleName(), {name}));
+    }
+  });
+}
+
+namespace {
+struct FormKernelsPass : moe::impl::FormKernelsBase<FormKernelsPass> {
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    auto functions = llvm::to_vector(module.getOps<func::FuncOp>());
+    OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
+    module->setAttr(gpu::GPUDialect::getContainerModuleAttrName(), b.getUnitAttr());
+    auto kernels = gpu::GPUModuleOp::create(b, module.getLoc(), kernelModuleName);
+    SymbolTable symbols(kernels);
+    for (func::FuncOp function : functions)
+      if (!function.isDeclaration() && failed(Splitter(function, kernels, symbols).run()))
+        return signalPassFailure();
+    mergeKernels(module, kernels);
+  }
+};
+} // namespace

@@ -1,0 +1,124 @@
+//===- GroupedMatmulToThreads.cpp - moe.grouped_matmul in kernels ---------===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "moe/Conversion/Passes.h"
+
+#include "Kernel.h"
+#include "TileOffsets.h"
+#include "dialect/Moe/IR/MoeOps.h"
+#include "lib/Conversion/TilesToCPU/Epilogue.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+
+namespace moe {
+#define GEN_PASS_DEF_GROUPEDMATMULTOTHREADS
+#include "moe/Conversion/Passes.h.inc"
+} // namespace moe
+
+using namespace mlir;
+using namespace moe;
+
+static Type elementOf(Value memref) { return cast<MemRefType>(memref.getType()).getElementType(); }
+
+static LogicalResult check(GroupedMatmulOp op) {
+  if (op.isPacked() || op.isInteger() || op.getFormat())
+    return op.emitOpError("expected plain weights of a float type, which is what GPU kernels can do, but got ")
+           << op.getWeights().front().getType();
+  SmallVector<Value> factors(op.getWeights());
+  factors.push_back(op.getX());
+  for (Value value : factors)
+    if (Type type = elementOf(value); !type.isF32() && !type.isBF16() && !type.isF16())
+      return op.emitOpError("expected rows and weights of f32, bf16 or f16 but got ") << value.getType();
+  return success();
+}
+
+/// Each thread computes whole elements, one after the other: acc = fma(x[k], w[k], acc) for ascending k. For types and
+/// shapes that tensor cores do not take.
+static void lowerToThreads(GroupedMatmulOp op, int64_t blockSize) {
+  OpBuilder b(op);
+  Location loc = op.getLoc();
+  auto index = [&](int64_t value) -> Value { return arith::ConstantIndexOp::create(b, loc, value); };
+  auto toIndex = [&](Value i32) -> Value { return arith::IndexCastOp::create(b, loc, b.getIndexType(), i32); };
+  auto loadF32 = [&](OpBuilder &b, Value memref, ValueRange at) -> Value {
+    Value value = memref::LoadOp::create(b, loc, memref, at);
+    return value.getType().isF32() ? value : arith::ExtFOp::create(b, loc, b.getF32Type(), value);
+  };
+  ThreadNumbers numbers = makeThreadNumbers(b, loc, Team::Block, blockSize);
+  Value zero = index(0), one = index(1);
+
+  Value offsets = op.getOffsets();
+  auto [tileBegin, tileEnd] = getTileOffsets(op);
+  Value group = zero, begin, end;
+  if (tileEnd) {
+    begin = toIndex(tileBegin);
+    end = toIndex(tileEnd);
+  } else {
+    Value groups = arith::SubIOp::create(b, loc, b.createOrFold<memref::DimOp>(loc, offsets, 0), one);
+    auto loop = scf::ForOp::create(b, loc, zero, groups, one);
+    b.setInsertionPoint(loop.getBody()->getTerminator());
+    group = loop.getInductionVar();
+    begin = toIndex(memref::LoadOp::create(b, loc, offsets, group));
+    end = toIndex(memref::LoadOp::create(b, loc, offsets, arith::AddIOp::create(b, loc, group, one).getResult()));
+  }
+
+  Value columns = b.createOrFold<memref::DimOp>(loc, op.getInit(), 1);
+  Value rows = arith::SubIOp::create(b, loc, end, begin);
+  Value elements = arith::MulIOp::create(b, loc, rows, columns);
+  auto loop = scf::ForOp::create(b, loc, numbers.thread, elements, numbers.count);
+  b.setInsertionPoint(loop.getBody()->getTerminator());
+  Value column = arith::RemUIOp::create(b, loc, loop.getInductionVar(), columns);
+  Value row = arith::DivUIOp::create(b, loc, loop.getInductionVar(), columns);
+  row = arith::AddIOp::create(b, loc, row, begin);
+
+  Value none = arith::ConstantOp::create(b, loc, b.getF32FloatAttr(0.0f));
+  Value source = row, exists;
+  if (op.getChoices()) {
+    Value choice = memref::LoadOp::create(b, loc, op.getChoices(), row);
+    Value first = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0));
+    exists = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge, choice, first);
+    source = toIndex(arith::MaxSIOp::create(b, loc, choice, first));
+    source = arith::DivUIOp::create(b, loc, source, index(op.getFanout()));
+  }
+  SmallVector<Value> zeros(op.getWeights().size(), none);
+  auto product = scf::ForOp::create(
+      b, loc, zero, index(op.getDepth()), one, zeros, [&](OpBuilder &b, Location, Value k, ValueRange sums) {
+        Value x = loadF32(b, op.getX(), {source, k});
+        if (exists)
+          x = arith::SelectOp::create(b, loc, exists, x, none);
+        SmallVector<Value> next;
+        for (auto [weight, sum] : llvm::zip(op.getWeights(), sums))
+          next.push_back(math::FmaOp::create(b, loc, x, loadF32(b, weight, {group, column, k}), sum));
+        scf::YieldOp::create(b, loc, next);
+      });
+  SmallVector<Value> arguments(product.getResults());
+  for (Value scalars : op.getRowScalars())
+    arguments.push_back(memref::LoadOp::create(b, loc, scalars, row));
+  for (Value scalars : op.getColumnScalars())
+    arguments.push_back(memref::LoadOp::create(b, loc, scalars, ValueRange{group, column}));
+  Value result = cloneScalarEpilogue(b, op.getEpilogue().front(), arguments);
+  memref::StoreOp::create(b, loc, result, op.getInit(), ValueRange{row, column});
+}
+
+namespace {
+struct GroupedMatmulToThreadsPass : moe::impl::GroupedMatmulToThreadsBase<GroupedMatmulToThreadsPass> {
+  void runOnOperation() override {
+    gpu::GPUFuncOp kernel = getOperation();
+    SmallVector<GroupedMatmulOp> ops;
+    kernel.walk([&](GroupedMatmulOp op) { ops.push_back(op); });
+    for (GroupedMatmulOp op : ops) {
+      if (failed(check(op)))
+        return signalPassFailure();
+      lowerToThreads(op, getBlockSize(kernel));
+      Value offsets = op.getOffsets();
+      bool owned = isTileOffsets(offsets) && llvm::count_if(offsets.getUsers(), llvm::IsaPred<GroupedMatmulOp>) == 1;
+      op.erase();
+      if (owned)
+        eraseTileOffsets(offsets);
+    }
+  }
+};
+} // namespace

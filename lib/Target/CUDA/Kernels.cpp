@@ -1,0 +1,131 @@
+//===- Kernels.cpp - kernels from the LLVM dialect to PTX -----------------===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "lib/Target/CPU/Internal.h"
+#include "moe/Conversion/TilesToGPU.h"
+#include "moe/Target/CUDA.h"
+
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/Target/LLVMIR/Export.h"
+#include "llvm/Bitcode/BitcodeReader.h"
+#include "llvm/Bitcode/BitcodeWriter.h"
+#include "llvm/IR/LegacyPassManager.h"
+#include "llvm/IR/Module.h"
+#include "llvm/MC/MCSubtargetInfo.h"
+#include "llvm/MC/TargetRegistry.h"
+#include "llvm/Support/TargetSelect.h"
+#include "llvm/Target/TargetMachine.h"
+
+using namespace moe;
+using namespace moe::cuda;
+
+static const llvm::Triple &deviceTriple() {
+  static const llvm::Triple triple("nvptx64-nvidia-cuda");
+  return triple;
+}
+
+static const llvm::Target *deviceTarget(std::string &error) {
+  static bool initialised = [] {
+    LLVMInitializeNVPTXTargetInfo();
+    LLVMInitializeNVPTXTarget();
+    LLVMInitializeNVPTXTargetMC();
+    LLVMInitializeNVPTXAsmPrinter();
+    return true;
+  }();
+  (void)initialised;
+  return llvm::TargetRegistry::lookupTarget(deviceTriple(), error);
+}
+
+static llvm::Expected<std::unique_ptr<llvm::TargetMachine>> createMachine(llvm::StringRef architecture) {
+  std::string error;
+  const llvm::Target *target = deviceTarget(error);
+  if (!target)
+    return llvm::createStringError(error);
+  // Products and sums are not contracted: a fused multiply-add is written as one, as on the CPU.
+  std::unique_ptr<llvm::TargetMachine> machine(
+      target->createTargetMachine(deviceTriple(), architecture, "", cpu::exactFloats(), std::nullopt, std::nullopt,
+                                  llvm::CodeGenOptLevel::Aggressive));
+  if (!machine)
+    return llvm::createStringError("no code generator for " + deviceTriple().str());
+  return machine;
+}
+
+std::optional<Architecture> cuda::parseArchitecture(llvm::StringRef name) {
+  Architecture architecture;
+  architecture.name = name.str();
+  llvm::StringRef digits = name;
+  if (!digits.consume_front("sm_") || digits.consumeInteger(10, architecture.number) || architecture.number < 80)
+    return std::nullopt;
+  std::string error;
+  const llvm::Target *target = deviceTarget(error);
+  if (!target)
+    return std::nullopt;
+  std::unique_ptr<llvm::MCSubtargetInfo> info(target->createMCSubtargetInfo(deviceTriple(), "", ""));
+  if (!info || !info->isCPUStringValid(name))
+    return std::nullopt;
+  return architecture;
+}
+
+Kernels::Kernels() = default;
+Kernels::Kernels(Kernels &&) = default;
+Kernels &Kernels::operator=(Kernels &&) = default;
+Kernels::~Kernels() = default;
+
+llvm::Expected<Kernels> Kernels::create(mlir::ModuleOp source) {
+  auto device = source.lookupSymbol<mlir::gpu::GPUModuleOp>(gpuKernelModule);
+  if (!device)
+    return llvm::createStringError("phase llvm made no gpu.module '" + gpuKernelModule + "'");
+  // Only ordinary modules are translated.
+  mlir::OwningOpRef<mlir::ModuleOp> plain = mlir::ModuleOp::create(device.getLoc());
+  mlir::OpBuilder b = mlir::OpBuilder::atBlockEnd(plain->getBody());
+  for (mlir::Operation &op : *device.getBody())
+    b.clone(op);
+
+  Kernels kernels;
+  kernels.context = std::make_unique<llvm::LLVMContext>();
+  cpu::FirstError firstError(*source.getContext());
+  kernels.module = mlir::translateModuleToLLVMIR(*plain, *kernels.context, "moe_kernels");
+  if (!kernels.module)
+    return llvm::createStringError("the kernels cannot be translated to LLVM IR: " + firstError.text());
+  auto machine = createMachine("sm_80");
+  if (!machine)
+    return machine.takeError();
+  kernels.module->setTargetTriple(deviceTriple());
+  kernels.module->setDataLayout((*machine)->createDataLayout());
+  return kernels;
+}
+
+std::vector<std::string> Kernels::names() const {
+  std::vector<std::string> names;
+  for (const llvm::Function &function : *module)
+    if (function.getCallingConv() == llvm::CallingConv::PTX_Kernel)
+      names.push_back(function.getName().str());
+  return names;
+}
+
+llvm::Expected<std::unique_ptr<llvm::Module>> Kernels::clone(llvm::LLVMContext &context) const {
+  llvm::SmallVector<char, 0> bitcode;
+  llvm::raw_svector_ostream stream(bitcode);
+  llvm::WriteBitcodeToFile(*module, stream);
+  return llvm::parseBitcodeFile(llvm::MemoryBufferRef(stream.str(), "moe_kernels"), context);
+}
+
+llvm::Expected<std::string> Kernels::emitPTX(const Architecture &architecture) const {
+  llvm::LLVMContext context;
+  auto copy = clone(context);
+  if (!copy)
+    return copy.takeError();
+  auto machine = createMachine(architecture.name);
+  if (!machine)
+    return machine.takeError();
+  cpu::optimize(**copy, **machine, llvm::OptimizationLevel::O3);
+  llvm::SmallVector<char, 0> text;
+  llvm::raw_svector_ostream stream(text);
+  llvm::legacy::PassManager passes;
+  if ((*machine)->addPassesToEmitFile(passes, stream, nullptr, llvm::CodeGenFileType::AssemblyFile))
+    return llvm::createStringError("the code generator cannot write PTX");
+  passes.run(**copy);
+  return stream.str().str();
+}
