@@ -116,6 +116,7 @@ for feature, present in {
     "avx512": avx512 <= cpu_flags(),
     "avx512vnni": avx512 | {"avx512_vnni"} <= cpu_flags(),
     "cuda": os.path.exists("/dev/nvidiactl") and loads("libcuda.so.1"),
+    "no-cuda-driver": not loads("libcuda.so.1"),
     "ptxas": find_ptxas() is not None,
     "asserts": config.llvm_assertions.upper() in ("ON", "TRUE", "1"),
     "sanitizer": bool(config.moe_sanitizer),

@@ -181,7 +181,7 @@ static std::optional<CommandLine> checkTarget(const CompileOptions &options, con
     return notYet("--quantize with --target=cuda");
   if (options.reference)
     return notYet("--reference with --target=cuda");
-  if (!kernels && options.emit != EmitKind::MLIR && options.compileTo.empty())
+  if (!kernels && options.emit != EmitKind::MLIR && options.emit != EmitKind::Exe && options.compileTo.empty())
     return notYet("--emit=" + raw.emit + " with --target=cuda");
   return std::nullopt;
 }

@@ -290,13 +290,23 @@ llvm::Error Compilation::writeObject(cpu::Program &program, std::vector<OutputFi
 
 llvm::Error Compilation::linkProgram(cpu::Program &program, std::vector<OutputFile> &files) {
   std::vector<OutputFile> objects;
+  auto add = [&](llvm::StringRef name, llvm::ArrayRef<char> code) -> llvm::Error {
+    codeBytes += code.size();
+    return writeTemporary(output + "." + name.str() + ".o", code, objects);
+  };
+  if (isGPU()) {
+    llvm::SmallVector<char, 0> code;
+    if (llvm::Error error = emitKernelObject(code))
+      return error;
+    if (llvm::Error error = add("kernels", code))
+      return error;
+  }
   auto generate = [&]() -> llvm::Error {
     auto codes = program.emitObjects();
     if (!codes)
       return codes.takeError();
     for (auto [level, code] : llvm::zip_equal(levels, *codes)) {
-      codeBytes += code.size();
-      if (llvm::Error error = writeTemporary(output + "." + level + ".o", code, objects))
+      if (llvm::Error error = add(level, code))
         return error;
     }
     return llvm::Error::success();
@@ -312,7 +322,10 @@ llvm::Error Compilation::linkProgram(cpu::Program &program, std::vector<OutputFi
       names.push_back(object.getTemporary().str());
     if (options.emit == EmitKind::Shared)
       return cpu::linkShared(names, architecture, linked->getTemporary(), path::filename(output));
-    return cpu::linkExecutable(names, architecture, linked->getTemporary());
+    llvm::SmallVector<llvm::StringRef> archives;
+    if (isGPU())
+      archives.push_back(options.runOnHost ? "libMoeEmulator.a" : "libMoeCuda.a");
+    return cpu::linkExecutable(names, architecture, linked->getTemporary(), archives);
   };
   if (llvm::Error error = timed("link", link))
     return error;
@@ -324,6 +337,9 @@ llvm::Error Compilation::linkProgram(cpu::Program &program, std::vector<OutputFi
 }
 
 llvm::Error Compilation::writeBinary() {
+  if (isGPU())
+    if (llvm::Error error = takeKernels())
+      return error;
   bool isObject = options.emit == EmitKind::Obj, isShared = options.emit == EmitKind::Shared;
   std::optional<cpu::Program> program;
   auto makeCode = [&]() -> llvm::Error {
@@ -335,6 +351,7 @@ llvm::Error Compilation::writeBinary() {
     modelFingerprint = *hash;
     llvm::StringRef mode = weights.tensors.empty() ? "none" : hasExternalWeights() ? "external" : "embed";
     cpu::ModelData data;
+    data.onDevice = isGPU();
     for (const Entry &entry : entries)
       data.entries.push_back(entry.name);
     data.levels = levels;

@@ -59,6 +59,12 @@ private:
   llvm::Error writeBinary();
   /// With --emit=ptx, cubin, fatbin: writes the kernels.
   llvm::Error writeKernels();
+  /// Translates the kernels out of the module, which keeps the host's code.
+  llvm::Error takeKernels();
+  /// The kernels as `kind`: PTX of the first architecture, its cubin, or a fat binary.
+  llvm::Error emitKernels(EmitKind kind, llvm::SmallVectorImpl<char> &bytes);
+  /// Object code of the kernels, for the emulator or with their image.
+  llvm::Error emitKernelObject(llvm::SmallVectorImpl<char> &code);
   /// Adds the object file (unless it goes to standard output), or the linked program, to `files`.
   llvm::Error writeObject(cpu::Program &program, std::vector<OutputFile> &files);
   llvm::Error linkProgram(cpu::Program &program, std::vector<OutputFile> &files);
@@ -85,7 +91,8 @@ private:
   std::optional<Phase> last;
   std::vector<std::string> levels; // all of `architecture`
   Architecture architecture = hostArchitecture();
-  std::vector<cuda::Architecture> architectures; // of --gpu-arch
+  std::vector<cuda::DeviceArchitecture> architectures; // of --gpu-arch
+  std::optional<cuda::Kernels> kernels;
   std::vector<StepTime> steps;
 
   llvm::SourceMgr sources; // of an .mlir file

@@ -502,6 +502,8 @@ def FormKernels : Pass<"moe-form-kernels", "::mlir::ModuleOp"> {
     * A `scf.forall` is one kernel. Its iterations are taken in turn by teams of threads: a block where it multiplies
       matrices or attends, a warp elsewhere. The grid has as many teams as iterations, or, where their number is known on
       the device alone, as many blocks as the device runs at once.
+      A product that tensor cores can do gets two kernels; the host launches the one for few rows (`moe.few_rows`) if the
+      groups have 16 rows or less on average.
     * Large elementwise ops are kernels in which each thread of the grid is on its own; ops that do not depend on each other
       share one.
     * What is left between them (loops that count, scan and fill a tile map) is one warp's work, in order.
@@ -585,10 +587,15 @@ def DistributeKernels : Pass<"moe-distribute-kernels", "::mlir::gpu::GPUFuncOp">
 }
 
 def GroupedMatmulToThreads : Pass<"moe-grouped-matmul-to-threads", "::mlir::gpu::GPUFuncOp"> {
-  let summary = "lower moe.grouped_matmul in kernels to one chain of fused multiply-adds per thread";
+  let summary = "lower moe.grouped_matmul in kernels";
   let description = [{
-    For plain weights of f32, bf16 or f16. Each thread of the block computes whole elements of the result, k ascending, so
-    the bits do not depend on tiles. It takes what the tensor cores' kernels leave.
+    For plain weights. A tile of one group with rows and weights of bf16 or f16 goes to tensor cores (mma.sync m16n8k16,
+    f32 sums): the block takes 128 rows and 128 columns (of all weights together: gate and up lie side by side, and their sums
+    meet in one thread), or 16 rows where the op has the attribute `moe.few_rows`. Rows are gathered on the way into shared memory by asynchronous
+    copies in three or four stages; rows and columns that do not exist are filled with zeros. Each sum has one order (k
+    ascending, 16 at a time), whatever the shape of the block.
+
+    Anything else (f32, odd sizes) is one chain of fused multiply-adds per element, k ascending, in one thread.
 
     ```mlir
     moe.grouped_matmul rows(%x : memref<?x64xf32>) weights(%w : memref<1x32x64xf32>) groups(%o : memref<2xi32>)
@@ -599,10 +606,20 @@ def GroupedMatmulToThreads : Pass<"moe-grouped-matmul-to-threads", "::mlir::gpu:
       ...
       memref.store %result, %y[%row, %column] : memref<?x32xf32>
     }
+    // and with bf16
+    scf.for %column = 0 to %columns step 128 {
+      scf.for %row = 0 to %rows step 128 {
+        nvvm.cp.async.shared.global ...
+        %sums:64 = scf.for %k = 0 to 64 step 32 iter_args(...) -> ... {
+          %fragment = nvvm.ldmatrix ...
+          nvvm.cp.async.shared.global ...
+          nvvm.mma.sync ...
     ```
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
-                           "::mlir::scf::SCFDialect"];
+  let options = [Option<"noTensorCores", "no-tensor-cores", "bool", "false", "Chains of multiply-adds for all types">];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect",
+                           "::mlir::vector::VectorDialect"];
 }
 
 def AttentionToWarps : Pass<"moe-attention-to-warps", "::mlir::gpu::GPUFuncOp"> {

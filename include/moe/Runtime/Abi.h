@@ -61,9 +61,19 @@ typedef struct MoeEntryVariant {
   MoeEntryFunction function;
 } MoeEntryVariant;
 
+/// Memory that a program for a GPU keeps its parameters and states in: functions of moe/Runtime/Gpu.h. All null in a
+/// program that runs on the host.
+typedef struct MoeModelDevice {
+  void *(*alloc)(int64_t bytes);
+  void (*free)(void *device);
+  void (*fill)(void *device, int32_t value, int64_t bytes);
+  const void *(*upload)(const void *host, int64_t bytes);
+} MoeModelDevice;
+
 /// Data emitted by the compiler. The table ends with a row of null pointers. The manifest is JSON (see
 /// docs/Executable.md); the tokenizer is the checkpoint's tokenizer.json, of size 0 where there is none.
 extern const MoeEntryVariant moe_model_variants[];
+extern const MoeModelDevice moe_model_device;
 extern const char moe_model_manifest[];
 extern const uint64_t moe_model_manifest_size;
 extern const char moe_model_tokenizer[];

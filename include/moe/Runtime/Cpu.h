@@ -19,6 +19,10 @@ std::vector<std::string> knownIsaLevels();
 /// tiles in memory and a function of the runtime for each multiplication.
 inline constexpr const char *emulatedAmxLevel = "amx-emulated";
 
+/// What programs for a GPU have in place of a level. The host's part of them runs on every machine; whether there is a
+/// GPU shows when it is needed.
+inline constexpr const char *gpuLevel = "cuda";
+
 /// Whether processor and operating system support `level`; false for a name that is not known. Level amx needs the
 /// system's permission, which is asked for at the first question and holds for all threads of the process.
 bool isaLevelAvailable(std::string_view level);

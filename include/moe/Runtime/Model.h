@@ -9,6 +9,7 @@
 #include "moe/Runtime/Safetensors.h"
 
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -22,8 +23,9 @@ struct ModelImage {
   std::string_view manifest;
   std::string_view tokenizer; // empty: none
   const MoeEntryVariant *variants = nullptr;
-  std::string file; // that may carry the weights: opened for reading
-  std::string path; // the same file for messages
+  const MoeModelDevice *device = nullptr; // null: the host
+  std::string file;                       // that may carry the weights: opened for reading
+  std::string path;                       // the same file for messages
 };
 
 /// The model that is linked into this program or shared library.
@@ -98,6 +100,10 @@ public:
     std::span<Tensor> states;
   };
 
+  /// A tensor for a state, zero-initialised, in memory of the device that the model runs on. Throws InputError if it is
+  /// too large to address.
+  Tensor makeState(std::string name, DType dtype, std::vector<int64_t> shape) const;
+
   /// Calls an entry of this model on `inputs` (arguments of role input in order; dtype and shape must be the
   /// argument's) and returns its results. Throws InternalError if the program lacks code for the entry.
   std::vector<Tensor> call(const EntryInfo &entry, std::span<const Tensor> inputs, const Extra &extra) const;
@@ -110,6 +116,11 @@ private:
   Manifest info;
   std::string level;
   Weights weights;
+  /// The weights where the device reads them, from the first call on.
+  mutable std::once_flag uploadOnce;
+  mutable const unsigned char *uploaded = nullptr;
+
+  const unsigned char *parameterData() const;
 };
 
 /// The level to run: `requested`, or the best of the manifest that this machine has if that is empty. Throws

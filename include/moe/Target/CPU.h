@@ -40,6 +40,7 @@ struct ModelData {
   std::vector<std::string> levels;  // instruction-set levels of one architecture, at least one, best first
   std::string manifest;             // JSON
   std::string tokenizer;            // JSON or empty
+  bool onDevice = false;            // parameters and states are in the memory of a GPU
 };
 
 /// Code of a model as LLVM IR for one architecture, every function with the features of its level.
@@ -76,10 +77,14 @@ private:
   bool isOptimized = false;
 };
 
+/// Optimises `module`, which is for the host, and generates a relocatable object file.
+llvm::Error emitObject(llvm::Module &module, llvm::raw_pwrite_stream &stream);
+
 /// Links `objects` with the runtime's command line into the position-independent executable `output`, which needs
-/// nothing but libc and libm. Everything else comes from the installation for `architecture`. Nothing is left at
-/// `output` after an error.
-llvm::Error linkExecutable(llvm::ArrayRef<std::string> objects, Architecture architecture, llvm::StringRef output);
+/// nothing but libc and libm. Everything else comes from the installation for `architecture`: the runtime, and
+/// `archives` of it besides. Nothing is left at `output` after an error.
+llvm::Error linkExecutable(llvm::ArrayRef<std::string> objects, Architecture architecture, llvm::StringRef output,
+                           llvm::ArrayRef<llvm::StringRef> archives = {});
 
 /// Links `objects` with the runtime's C interface into the shared library `output`, in the same way. Programs linked to
 /// it will look for a file called `name`.

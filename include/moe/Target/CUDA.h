@@ -32,14 +32,14 @@ class ModuleOp;
 namespace moe::cuda {
 
 /// An architecture that code is generated for.
-struct Architecture {
+struct DeviceArchitecture {
   std::string name;    // "sm_90a"
   unsigned number = 0; // 90
 };
 
 /// The architecture called `name`; none if LLVM does not know it or if kernels need more than it has (sm_80 is the
 /// least).
-std::optional<Architecture> parseArchitecture(llvm::StringRef name);
+std::optional<DeviceArchitecture> parseArchitecture(llvm::StringRef name);
 
 /// All kernels of a program as LLVM IR.
 class Kernels {
@@ -50,11 +50,15 @@ public:
   /// The kernels' names, in order.
   std::vector<std::string> names() const;
 
-  /// PTX for `architecture`.
-  llvm::Expected<std::string> emitPTX(const Architecture &architecture) const;
+  /// PTX for `architecture`. Several threads may ask at a time.
+  llvm::Expected<std::string> emitPTX(const DeviceArchitecture &architecture) const;
 
-  /// A copy of the IR in `context`, not optimised.
-  llvm::Expected<std::unique_ptr<llvm::Module>> clone(llvm::LLVMContext &context) const;
+  /// Object code for a program that runs the kernels on the host (moe/Target/KernelToHost.h). `instrument`: with checks
+  /// of every access to memory.
+  llvm::Expected<llvm::SmallVector<char, 0>> emitHostObject(bool instrument) const;
+
+  /// An object with `image` (cubin, fatbin or PTX) and what the runtime needs to know of the kernels in it.
+  llvm::Expected<llvm::SmallVector<char, 0>> emitImageObject(llvm::ArrayRef<char> image) const;
 
   Kernels(Kernels &&);
   Kernels &operator=(Kernels &&);
@@ -62,9 +66,11 @@ public:
 
 private:
   Kernels();
+  llvm::Expected<std::unique_ptr<llvm::Module>> clone(llvm::LLVMContext &context) const;
 
   std::unique_ptr<llvm::LLVMContext> context;
   std::unique_ptr<llvm::Module> module;
+  llvm::SmallVector<char, 0> bitcode; // of the module: the way into another context
 };
 
 /// A CUDA toolkit's `program` ("ptxas"), in PATH, CUDA_HOME or /usr/local/cuda; an error that says where it was
@@ -72,12 +78,12 @@ private:
 llvm::Expected<std::string> findTool(llvm::StringRef program);
 
 /// Assembles `ptx` for `architecture`. Registers, spills and the like go to `log`, as ptxas -v prints them.
-llvm::Expected<llvm::SmallVector<char, 0>> assemble(llvm::StringRef ptx, const Architecture &architecture,
+llvm::Expected<llvm::SmallVector<char, 0>> assemble(llvm::StringRef ptx, const DeviceArchitecture &architecture,
                                                     std::string &log);
 
 /// What a fat binary holds for one architecture: a cubin, or PTX that later GPUs can run too.
 struct FatbinPart {
-  Architecture architecture;
+  DeviceArchitecture architecture;
   bool isPTX;
   llvm::SmallVector<char, 0> code;
 };

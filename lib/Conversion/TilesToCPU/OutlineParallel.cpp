@@ -33,7 +33,6 @@ using namespace mlir;
 using moe::Capture;
 using moe::ParallelLoop;
 
-
 namespace {
 class Outliner {
 public:

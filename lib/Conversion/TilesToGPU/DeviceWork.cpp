@@ -10,6 +10,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "mlir/Interfaces/ViewLikeInterface.h"
+#include "mlir/Transforms/RegionUtils.h"
 
 using namespace mlir;
 using namespace moe;
@@ -25,6 +26,24 @@ Value moe::rootBuffer(Value memref) {
     memref = view.getViewSource();
   }
   return memref;
+}
+
+bool moe::isIndependent(Operation *first, Operation *second) {
+  auto roots = [](ValueRange values, llvm::DenseSet<Value> &set) {
+    for (Value value : values)
+      if (isa<BaseMemRefType>(value.getType()))
+        set.insert(rootBuffer(value));
+  };
+  auto clash = [&](Operation *writer, Operation *other) {
+    llvm::DenseSet<Value> written, touched;
+    roots(cast<linalg::LinalgOp>(writer).getDpsInits(), written);
+    SetVector<Value> above;
+    getUsedValuesDefinedAbove(other->getRegions(), above);
+    roots(other->getOperands(), touched);
+    roots(above.getArrayRef(), touched);
+    return llvm::any_of(written, [&](Value root) { return touched.contains(root); });
+  };
+  return !clash(first, second) && !clash(second, first);
 }
 
 bool DeviceWork::isHostLoad(Operation *op) {

@@ -43,6 +43,9 @@ private:
 /// The buffer that `memref` is a view of.
 mlir::Value rootBuffer(mlir::Value memref);
 
+/// Whether neither of two linalg ops on buffers writes what the other one reads or writes.
+bool isIndependent(mlir::Operation *first, mlir::Operation *second);
+
 } // namespace moe
 
 #endif // MOE_LIB_CONVERSION_TILESTOGPU_DEVICEWORK_H

@@ -6,6 +6,8 @@
 
 #include "DeviceWork.h"
 #include "Kernel.h"
+#include "MmaKernelBuilder.h"
+#include "TileOffsets.h"
 #include "dialect/Moe/IR/MoeOps.h"
 #include "lib/Conversion/TilesToCPU/Outlining.h"
 #include "lib/Conversion/TilesToCPU/WorkerScratch.h"
@@ -36,6 +38,8 @@ using namespace moe;
 static constexpr int64_t blockSize = 128;
 /// Scratch memory of a block that is shared memory; more goes to global memory.
 static constexpr int64_t mostShared = 16 * 1024;
+/// Rows of a group that count as few: so many an mma multiplies at least.
+static constexpr int64_t fewRows = 16;
 /// No grid is larger: its teams take further iterations in turn.
 static constexpr int64_t mostBlocks = int64_t(1) << 20;
 
@@ -70,6 +74,7 @@ private:
   Value openLoop(const ParallelLoop &loop, Value team, Value teams);
   Value iterations(OpBuilder &b, const ParallelLoop &loop, function_ref<Value(Value)> local, SmallVector<Value> *sizes);
   std::string nameOf(const Segment &segment);
+  Value hasFewRows(Operation *loop);
 
   func::FuncOp function;
   gpu::GPUModuleOp kernels;
@@ -89,34 +94,8 @@ private:
 bool Segment::accepts(Place other, Operation *op) const {
   if (ops.empty() || place != other)
     return ops.empty();
-  if (place == Place::Serial)
-    return true;
   // Threads of a grid do not wait for each other.
-  auto roots = [](ValueRange values) {
-    llvm::DenseSet<Value> set;
-    for (Value value : values)
-      if (isa<BaseMemRefType>(value.getType()))
-        set.insert(rootBuffer(value));
-    return set;
-  };
-  auto read = [&](Operation *op) {
-    SetVector<Value> above;
-    getUsedValuesDefinedAbove(op->getRegions(), above);
-    auto set = roots(op->getOperands());
-    auto more = roots(above.getArrayRef());
-    set.insert(more.begin(), more.end());
-    return set;
-  };
-  auto written = roots(cast<linalg::LinalgOp>(op).getDpsInits()), touched = read(op);
-  for (Operation *before : ops) {
-    for (Value root : roots(cast<linalg::LinalgOp>(before).getDpsInits()))
-      if (touched.contains(root))
-        return false;
-    for (Value root : read(before))
-      if (written.contains(root))
-        return false;
-  }
-  return true;
+  return place == Place::Serial || llvm::all_of(ops, [&](Operation *before) { return isIndependent(before, op); });
 }
 
 /// Adds to `captured` what the kernel of `segment` needs from the host for `value`.
@@ -217,15 +196,19 @@ Value Splitter::openLoop(const ParallelLoop &loop, Value team, Value teams) {
   auto local = [&](Value value) { return materialize(value); };
   SmallVector<Value> sizes;
   Value total = iterations(b, loop, local, &sizes);
-  auto outer = scf::ForOp::create(b, loc, team, total, teams);
+  // In 32 bits: no device runs more iterations, and 64-bit numbers would take two registers through the whole body.
+  auto toI32 = [&](Value value) -> Value { return arith::IndexCastOp::create(b, loc, b.getI32Type(), value); };
+  auto outer = scf::ForOp::create(b, loc, toI32(team), toI32(total), toI32(teams));
   b.setInsertionPoint(outer.getBody()->getTerminator());
   Value rest = outer.getInductionVar();
   for (size_t dim = loop.inductionVars.size(); dim-- > 0;) {
     Value position = rest;
     if (dim > 0) {
-      position = arith::RemUIOp::create(b, loc, rest, sizes[dim]);
-      rest = arith::DivUIOp::create(b, loc, rest, sizes[dim]);
+      Value size = toI32(sizes[dim]);
+      position = arith::RemUIOp::create(b, loc, rest, size);
+      rest = arith::DivUIOp::create(b, loc, rest, size);
     }
+    position = arith::IndexCastUIOp::create(b, loc, b.getIndexType(), position);
     auto value = [&](OpFoldResult bound) -> Value {
       auto dynamic = dyn_cast<Value>(bound);
       return dynamic ? materialize(dynamic) : getValueOrCreateConstantIndexOp(b, loc, bound);
@@ -254,6 +237,21 @@ std::string Splitter::nameOf(const Segment &segment) {
   return name;
 }
 
+/// Whether the groups of the product in `loop` have few rows on average, as the host can tell; null where there is one
+/// kernel for all.
+Value Splitter::hasFewRows(Operation *loop) {
+  GroupedMatmulOp matmul;
+  loop->walk([&](GroupedMatmulOp op) { matmul = op; });
+  if (!matmul || !chooseMmaShape(matmul, /*fewRows=*/true))
+    return {};
+  Location loc = loop->getLoc();
+  Value outs = rootBuffer(matmul.getInit()), weights = rootBuffer(matmul.getWeights().front());
+  Value rows = host.createOrFold<memref::DimOp>(loc, outs, 0),
+        groups = host.createOrFold<memref::DimOp>(loc, weights, 0);
+  Value most = host.createOrFold<arith::MulIOp>(loc, groups, arith::ConstantIndexOp::create(host, loc, fewRows));
+  return arith::CmpIOp::create(host, loc, arith::CmpIPredicate::ule, rows, most);
+}
+
 LogicalResult Splitter::emit(Segment &segment) {
   Operation *last = segment.ops.back();
   Location loc = last->getLoc();
@@ -268,6 +266,15 @@ LogicalResult Splitter::emit(Segment &segment) {
   Team team = segment.place == Place::Grid ? Team::Grid : loop && shares ? Team::Block : Team::Warp;
   int64_t threads = segment.place == Place::Serial ? warpSize : blockSize;
   int64_t teamsPerBlock = team == Team::Warp ? threads / warpSize : 1;
+
+  // Offsets of tiles never reach memory: the lowering of the product takes them as they are.
+  last->walk([](memref::AllocOp alloc) {
+    if (!isTileOffsets(alloc))
+      return;
+    OpBuilder b(alloc);
+    alloc.replaceAllUsesWith(memref::AllocaOp::create(b, alloc.getLoc(), alloc.getType()).getResult());
+    alloc.erase();
+  });
 
   // Buffers of the bodies.
   bool fits = true;
@@ -439,8 +446,24 @@ LogicalResult Splitter::emit(Segment &segment) {
 
   symbols.insert(kernel);
   Value width = arith::ConstantIndexOp::create(host, loc, threads);
-  gpu::LaunchFuncOp::create(host, loc, kernel, gpu::KernelDim3{blocks, one, one}, gpu::KernelDim3{width, one, one},
-                            /*dynamicSharedMemorySize=*/nullptr, operands);
+  auto launch = [&](gpu::GPUFuncOp function) {
+    gpu::LaunchFuncOp::create(host, loc, function, gpu::KernelDim3{blocks, one, one}, gpu::KernelDim3{width, one, one},
+                              /*dynamicSharedMemorySize=*/nullptr, operands);
+  };
+  if (Value few = loop ? hasFewRows(last) : Value()) {
+    auto other = cast<gpu::GPUFuncOp>(kernel->clone());
+    other.setName((kernel.getName() + "_few").str());
+    other.walk([&](GroupedMatmulOp op) { op->setAttr(fewRowsAttr, host.getUnitAttr()); });
+    symbols.insert(other, std::next(kernel->getIterator()));
+    auto choice = scf::IfOp::create(host, loc, few, /*withElseRegion=*/true);
+    OpBuilder::InsertionGuard guard(host);
+    host.setInsertionPoint(choice.thenYield());
+    launch(other);
+    host.setInsertionPoint(choice.elseYield());
+    launch(kernel);
+  } else {
+    launch(kernel);
+  }
   for (const WorkerScratch &memory : scratch)
     done.push_back(memory.memory.getDefiningOp());
   llvm::append_range(done, segment.ops);

@@ -5,14 +5,17 @@
 #include "moe/Conversion/Passes.h"
 
 #include "Kernel.h"
+#include "MmaKernelBuilder.h"
 #include "TileOffsets.h"
 #include "dialect/Moe/IR/MoeOps.h"
 #include "lib/Conversion/TilesToCPU/Epilogue.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 namespace moe {
 #define GEN_PASS_DEF_GROUPEDMATMULTOTHREADS
@@ -105,6 +108,8 @@ static void lowerToThreads(GroupedMatmulOp op, int64_t blockSize) {
 
 namespace {
 struct GroupedMatmulToThreadsPass : moe::impl::GroupedMatmulToThreadsBase<GroupedMatmulToThreadsPass> {
+  using GroupedMatmulToThreadsBase::GroupedMatmulToThreadsBase;
+
   void runOnOperation() override {
     gpu::GPUFuncOp kernel = getOperation();
     SmallVector<GroupedMatmulOp> ops;
@@ -112,7 +117,11 @@ struct GroupedMatmulToThreadsPass : moe::impl::GroupedMatmulToThreadsBase<Groupe
     for (GroupedMatmulOp op : ops) {
       if (failed(check(op)))
         return signalPassFailure();
-      lowerToThreads(op, getBlockSize(kernel));
+      bool isBlock = getBlockSize(kernel) == mmaThreads;
+      if (auto shape = isBlock && !noTensorCores ? chooseMmaShape(op, op->hasAttr(fewRowsAttr)) : std::nullopt)
+        buildMmaKernel(op, *shape, kernel);
+      else
+        lowerToThreads(op, getBlockSize(kernel));
       Value offsets = op.getOffsets();
       bool owned = isTileOffsets(offsets) && llvm::count_if(offsets.getUsers(), llvm::IsaPred<GroupedMatmulOp>) == 1;
       op.erase();

@@ -13,7 +13,7 @@ using namespace mlir;
 using namespace moe;
 
 bool moe::isTileOffsets(Value memref) {
-  if (!isa_and_nonnull<memref::ViewOp, memref::AllocOp>(memref.getDefiningOp()))
+  if (!isa_and_nonnull<memref::ViewOp, memref::AllocOp, memref::AllocaOp>(memref.getDefiningOp()))
     return false;
   auto type = cast<MemRefType>(memref.getType());
   if (type.getShape() != ArrayRef<int64_t>{2} || !type.getElementType().isInteger(32))

@@ -46,7 +46,7 @@ Cache LanguageModel::makeCache(int64_t batch, int64_t capacity) const {
     std::vector<int64_t> shape = state->shape;
     shape[0] = batch;
     shape[1] = capacity;
-    cache.states.push_back(Tensor::zeros(state->name, state->dtype, std::move(shape)));
+    cache.states.push_back(model.makeState(state->name, state->dtype, std::move(shape)));
   }
   return cache;
 }

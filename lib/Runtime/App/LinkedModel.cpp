@@ -39,6 +39,8 @@ ModelImage linkedModel() {
   image.manifest = {moe_model_manifest, size_t(moe_model_manifest_size)};
   image.tokenizer = {moe_model_tokenizer, size_t(moe_model_tokenizer_size)};
   image.variants = moe_model_variants;
+  if (moe_model_device.alloc)
+    image.device = &moe_model_device;
 
   Search search{reinterpret_cast<uintptr_t>(moe_model_manifest), {}};
   dl_iterate_phdr(visit, &search);

@@ -179,6 +179,26 @@ Model::Model(const ModelImage &image, const Options &options)
     weights.copyToHugePages(info);
 }
 
+Tensor Model::makeState(std::string name, DType dtype, std::vector<int64_t> shape) const {
+  if (!image.device)
+    return Tensor::zeros(std::move(name), dtype, std::move(shape));
+  std::optional<int64_t> bytes = tensorBytes(dtype, shape);
+  if (!bytes)
+    throw InputError("tensor '" + name + "' of shape " + shapeToString(shape) + " is too large");
+  auto *memory = static_cast<unsigned char *>(image.device->alloc(*bytes));
+  image.device->fill(memory, 0, *bytes);
+  return {std::move(name), dtype, std::move(shape), {memory, image.device->free}, uint64_t(*bytes)};
+}
+
+const unsigned char *Model::parameterData() const {
+  if (!image.device || info.weightsSize == 0)
+    return weights.data();
+  std::call_once(uploadOnce, [&] {
+    uploaded = static_cast<const unsigned char *>(image.device->upload(weights.data(), int64_t(info.weightsSize)));
+  });
+  return uploaded;
+}
+
 std::vector<Tensor> Model::call(const EntryInfo &entry, std::span<const Tensor> inputs, const Extra &extra) const {
   const MoeEntryVariant *variant = image.variants;
   while (variant->entry && (entry.name != variant->entry || level != variant->isa))
@@ -216,7 +236,7 @@ std::vector<Tensor> Model::call(const EntryInfo &entry, std::span<const Tensor> 
       break;
     case Role::Parameter:
       descriptors.push_back(describe(
-          const_cast<unsigned char *>(weights.data()) + info.tensors[argument.parameter].offset, argument.shape));
+          const_cast<unsigned char *>(parameterData()) + info.tensors[argument.parameter].offset, argument.shape));
       break;
     }
   }

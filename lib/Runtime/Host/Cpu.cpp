@@ -144,6 +144,8 @@ std::vector<std::string> knownIsaLevels() {
 }
 
 bool isaLevelAvailable(std::string_view level) {
+  if (level == gpuLevel)
+    return true;
 #if defined(__x86_64__)
   if (level == emulatedAmxLevel)
     return true;

@@ -152,7 +152,7 @@ void addEnd(LinkLine &line) {
 } // namespace
 
 llvm::Error moe::cpu::linkExecutable(llvm::ArrayRef<std::string> objects, Architecture architecture,
-                                     llvm::StringRef output) {
+                                     llvm::StringRef output, llvm::ArrayRef<llvm::StringRef> archives) {
   LinkLine line(architecture);
   addStart(line, output);
   line.add({"-pie", "--dynamic-linker", line.words().loaderPath});
@@ -161,6 +161,8 @@ llvm::Error moe::cpu::linkExecutable(llvm::ArrayRef<std::string> objects, Archit
   line.addFiles(objects);
   line.addInstalled("libMoeAppEntry.a");
   line.addInstalled("libMoeApp.a");
+  for (llvm::StringRef archive : archives)
+    line.addInstalled(archive);
   // Has the stack guard there.
   if (architecture == Architecture::AArch64)
     line.addSystem(line.words().loader);

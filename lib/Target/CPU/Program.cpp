@@ -148,6 +148,21 @@ public:
     return llvm::Error::success();
   }
 
+  /// `moe_model_device`: the runtime's functions, or null pointers.
+  void addDevice(bool onDevice) {
+    llvm::PointerType *pointer = llvm::PointerType::get(context, 0);
+    std::vector<llvm::Constant *> fields;
+    for (const char *name : {"moe_rt_gpu_alloc", "moe_rt_gpu_free", "moe_rt_gpu_fill", "moe_rt_gpu_upload"}) {
+      llvm::Constant *field = llvm::ConstantPointerNull::get(pointer);
+      if (onDevice) // only its address counts
+        field = llvm::cast<llvm::Constant>(
+            module.getOrInsertFunction(name, llvm::FunctionType::get(llvm::Type::getVoidTy(context), false))
+                .getCallee());
+      fields.push_back(field);
+    }
+    add("moe_model_device", llvm::ConstantStruct::getAnon(fields));
+  }
+
   /// `<name>` with the bytes and a terminating null, and `<name>_size` without counting the null.
   void addBlob(llvm::StringRef name, llvm::StringRef bytes) {
     add(name, llvm::ConstantDataArray::getString(context, bytes))->setAlignment(llvm::Align(16));
@@ -208,6 +223,7 @@ llvm::Expected<Program> Program::create(mlir::ModuleOp source, const ModelData &
   ModelDataBuilder builder(*program.module);
   if (llvm::Error error = builder.addVariants(data))
     return error;
+  builder.addDevice(data.onDevice);
   builder.addBlob("moe_model_manifest", data.manifest);
   builder.addBlob("moe_model_tokenizer", data.tokenizer);
   program.levels = data.levels;
@@ -226,6 +242,14 @@ static llvm::Error generateCode(llvm::Module &module, llvm::TargetMachine &machi
     return llvm::createStringError("the code generator cannot write object files");
   passes.run(module);
   return llvm::Error::success();
+}
+
+llvm::Error moe::cpu::emitObject(llvm::Module &module, llvm::raw_pwrite_stream &stream) {
+  auto machine = createTargetMachine(hostArchitecture());
+  if (!machine)
+    return machine.takeError();
+  optimize(module, **machine, optimizationLevel);
+  return generateCode(module, **machine, stream);
 }
 
 llvm::Error Program::emitObject(llvm::raw_pwrite_stream &stream) {

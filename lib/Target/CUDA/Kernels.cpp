@@ -3,14 +3,19 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "lib/Target/CPU/Internal.h"
+#include "moe/Conversion/IsaLevels.h"
 #include "moe/Conversion/TilesToGPU.h"
+#include "moe/Target/CPU.h"
 #include "moe/Target/CUDA.h"
+#include "moe/Target/KernelToHost.h"
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Target/LLVMIR/Export.h"
 #include "llvm/Bitcode/BitcodeReader.h"
 #include "llvm/Bitcode/BitcodeWriter.h"
+#include "llvm/IR/Constants.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/MC/MCSubtargetInfo.h"
@@ -52,8 +57,8 @@ static llvm::Expected<std::unique_ptr<llvm::TargetMachine>> createMachine(llvm::
   return machine;
 }
 
-std::optional<Architecture> cuda::parseArchitecture(llvm::StringRef name) {
-  Architecture architecture;
+std::optional<DeviceArchitecture> cuda::parseArchitecture(llvm::StringRef name) {
+  DeviceArchitecture architecture;
   architecture.name = name.str();
   llvm::StringRef digits = name;
   if (!digits.consume_front("sm_") || digits.consumeInteger(10, architecture.number) || architecture.number < 80)
@@ -83,17 +88,22 @@ llvm::Expected<Kernels> Kernels::create(mlir::ModuleOp source) {
   for (mlir::Operation &op : *device.getBody())
     b.clone(op);
 
+  auto machine = createMachine("sm_80");
+  if (!machine)
+    return machine.takeError();
+  // The translation takes the alignment of loads and stores from it.
+  plain->getOperation()->setAttr(mlir::LLVM::LLVMDialect::getDataLayoutAttrName(),
+                                 b.getStringAttr((*machine)->createDataLayout().getStringRepresentation()));
   Kernels kernels;
   kernels.context = std::make_unique<llvm::LLVMContext>();
   cpu::FirstError firstError(*source.getContext());
   kernels.module = mlir::translateModuleToLLVMIR(*plain, *kernels.context, "moe_kernels");
   if (!kernels.module)
     return llvm::createStringError("the kernels cannot be translated to LLVM IR: " + firstError.text());
-  auto machine = createMachine("sm_80");
-  if (!machine)
-    return machine.takeError();
   kernels.module->setTargetTriple(deviceTriple());
   kernels.module->setDataLayout((*machine)->createDataLayout());
+  llvm::raw_svector_ostream stream(kernels.bitcode);
+  llvm::WriteBitcodeToFile(*kernels.module, stream);
   return kernels;
 }
 
@@ -106,13 +116,11 @@ std::vector<std::string> Kernels::names() const {
 }
 
 llvm::Expected<std::unique_ptr<llvm::Module>> Kernels::clone(llvm::LLVMContext &context) const {
-  llvm::SmallVector<char, 0> bitcode;
-  llvm::raw_svector_ostream stream(bitcode);
-  llvm::WriteBitcodeToFile(*module, stream);
-  return llvm::parseBitcodeFile(llvm::MemoryBufferRef(stream.str(), "moe_kernels"), context);
+  llvm::StringRef bytes(bitcode.data(), bitcode.size());
+  return llvm::parseBitcodeFile(llvm::MemoryBufferRef(bytes, "moe_kernels"), context);
 }
 
-llvm::Expected<std::string> Kernels::emitPTX(const Architecture &architecture) const {
+llvm::Expected<std::string> Kernels::emitPTX(const DeviceArchitecture &architecture) const {
   llvm::LLVMContext context;
   auto copy = clone(context);
   if (!copy)
@@ -128,4 +136,57 @@ llvm::Expected<std::string> Kernels::emitPTX(const Architecture &architecture) c
     return llvm::createStringError("the code generator cannot write PTX");
   passes.run(**copy);
   return stream.str().str();
+}
+
+llvm::Expected<llvm::SmallVector<char, 0>> Kernels::emitHostObject(bool instrument) const {
+  llvm::LLVMContext context;
+  auto copy = clone(context);
+  if (!copy)
+    return copy.takeError();
+  auto machine = cpu::createTargetMachine(hostArchitecture());
+  if (!machine)
+    return machine.takeError();
+  KernelToHostOptions options;
+  options.instrument = instrument;
+  if (llvm::Error error = convertKernelsToHost(**copy, **machine, options))
+    return error;
+  llvm::SmallVector<char, 0> code;
+  llvm::raw_svector_ostream stream(code);
+  if (llvm::Error error = cpu::emitObject(**copy, stream))
+    return error;
+  return code;
+}
+
+llvm::Expected<llvm::SmallVector<char, 0>> Kernels::emitImageObject(llvm::ArrayRef<char> image) const {
+  llvm::LLVMContext context;
+  llvm::Module data("moe_kernels", context);
+  auto machine = cpu::createTargetMachine(hostArchitecture());
+  if (!machine)
+    return machine.takeError();
+  data.setTargetTriple((*machine)->getTargetTriple());
+  data.setDataLayout((*machine)->createDataLayout());
+  auto addConstant = [&](llvm::Constant *value, llvm::GlobalValue::LinkageTypes linkage, const llvm::Twine &name) {
+    return new llvm::GlobalVariable(data, value->getType(), /*isConstant=*/true, linkage, value, name);
+  };
+  auto text = [&](llvm::StringRef bytes) { return llvm::ConstantDataArray::getString(context, bytes); };
+  // PTX ends with a null.
+  llvm::GlobalVariable *blob =
+      addConstant(text({image.data(), image.size()}), llvm::GlobalValue::PrivateLinkage, "moe.gpu.image");
+  blob->setAlignment(llvm::Align(64));
+  auto *none = llvm::ConstantPointerNull::get(llvm::PointerType::get(context, 0));
+  for (const llvm::Function &function : *module) {
+    if (function.getCallingConv() != llvm::CallingConv::PTX_Kernel)
+      continue;
+    llvm::StringRef name = function.getName();
+    llvm::Constant *fields[] = {addConstant(text(name), llvm::GlobalValue::PrivateLinkage, "moe.gpu.name"), blob, none,
+                                none, llvm::ConstantInt::get(llvm::Type::getInt64Ty(context), function.arg_size())};
+    llvm::GlobalVariable *kernel = addConstant(llvm::ConstantStruct::getAnon(fields),
+                                               llvm::GlobalValue::ExternalLinkage, "moe_gpu_kernel_" + name);
+    kernel->setVisibility(llvm::GlobalValue::HiddenVisibility);
+  }
+  llvm::SmallVector<char, 0> code;
+  llvm::raw_svector_ostream stream(code);
+  if (llvm::Error error = cpu::emitObject(data, stream))
+    return error;
+  return code;
 }

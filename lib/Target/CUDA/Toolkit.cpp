@@ -95,8 +95,8 @@ static llvm::SmallVector<char, 0> bytesOf(const llvm::MemoryBuffer &buffer) {
   return {buffer.getBufferStart(), buffer.getBufferEnd()};
 }
 
-llvm::Expected<llvm::SmallVector<char, 0>> moe::cuda::assemble(llvm::StringRef ptx, const Architecture &architecture,
-                                                               std::string &log) {
+llvm::Expected<llvm::SmallVector<char, 0>>
+moe::cuda::assemble(llvm::StringRef ptx, const DeviceArchitecture &architecture, std::string &log) {
   auto input = TemporaryFile::create("ptx", llvm::ArrayRef(ptx.data(), ptx.size()));
   if (!input)
     return input.takeError();

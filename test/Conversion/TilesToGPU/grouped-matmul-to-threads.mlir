@@ -1,9 +1,9 @@
 // RUN: moe-opt %s --pass-pipeline='builtin.module(gpu.module(gpu.func(moe-grouped-matmul-to-threads)))' --split-input-file --verify-diagnostics | FileCheck %s
 
-// One group, whose rows are those that were stored as offsets: the buffer goes.
+// Rows of 120 bytes do not go in chunks of 16. One group, whose rows are those that were stored as offsets: the buffer goes.
 // CHECK-LABEL: gpu.func @tile
 gpu.module @kernels {
-  gpu.func @tile(%x: memref<?x64xbf16>, %w: memref<1x32x64xbf16>, %choices: memref<?xi32>, %scale: memref<?xf32>,
+  gpu.func @tile(%x: memref<?x60xbf16>, %w: memref<1x32x60xbf16>, %choices: memref<?xi32>, %scale: memref<?xf32>,
                  %y: memref<?x32xbf16>, %rows: i32, %bytes: memref<64xi8>)
       kernel attributes {known_block_size = array<i32: 128, 1, 1>} {
     %c0 = arith.constant 0 : index
@@ -18,15 +18,15 @@ gpu.module @kernels {
     // CHECK:   %[[CHOICE:.*]] = memref.load %{{.*}} : memref<?xi32>
     // CHECK:   %[[EXISTS:.*]] = arith.cmpi sge, %[[CHOICE]]
     // CHECK:   %[[SUM:.*]] = scf.for %[[K:[a-z0-9]+]] = {{.*}} -> (f32)
-    // CHECK:     memref.load %{{.*}}, %[[K]]] : memref<?x64xbf16>
+    // CHECK:     memref.load %{{.*}}, %[[K]]] : memref<?x60xbf16>
     // CHECK:     arith.select %[[EXISTS]]
-    // CHECK:     memref.load %{{.*}}, %[[K]]] : memref<1x32x64xbf16>
+    // CHECK:     memref.load %{{.*}}, %[[K]]] : memref<1x32x60xbf16>
     // CHECK:     math.fma
     // CHECK:   %[[GATE:.*]] = memref.load %{{.*}} : memref<?xf32>
     // CHECK:   arith.mulf %[[SUM]], %[[GATE]]
     // CHECK:   arith.truncf
     // CHECK:   memref.store
-    moe.grouped_matmul rows(%x : memref<?x64xbf16>) weights(%w : memref<1x32x64xbf16>) groups(%o : memref<2xi32>)
+    moe.grouped_matmul rows(%x : memref<?x60xbf16>) weights(%w : memref<1x32x60xbf16>) groups(%o : memref<2xi32>)
         choices(%choices : memref<?xi32>) row_scalars(%scale : memref<?xf32>) outs(%y : memref<?x32xbf16>)
         attributes {fanout = 2 : i64} {
     ^bb0(%acc: f32, %s: f32):
@@ -48,6 +48,77 @@ gpu.module @kernels {
         outs(%y : memref<?x32xf32>) {
     ^bb0(%acc: f32):
       moe.yield %acc : f32
+    }
+    gpu.return
+  }
+}
+
+// -----
+
+// Tensor cores: rows gathered by asynchronous copies in three stages, of which the second to last is waited for; four warps
+// of 64 x 64. Gate and up lie side by side, so a fragment's sums of both meet in one thread.
+// CHECK-LABEL: gpu.func @mma
+// CHECK-SAME: workgroup(%{{.*}} : memref<49152xi8, #gpu.address_space<workgroup>> {llvm.align = 1024 : i64})
+gpu.module @kernels {
+  gpu.func @mma(%x: memref<?x64xbf16>, %g: memref<1x64x64xbf16>, %u: memref<1x64x64xbf16>, %choices: memref<?xi32>,
+                %y: memref<?x64xbf16>, %rows: i32) kernel attributes {known_block_size = array<i32: 128, 1, 1>} {
+    %c0 = arith.constant 0 : index
+    %c1 = arith.constant 1 : index
+    %zero = arith.constant 0 : i32
+    %o = memref.alloca() : memref<2xi32>
+    memref.store %zero, %o[%c0] : memref<2xi32>
+    memref.store %rows, %o[%c1] : memref<2xi32>
+    // CHECK: scf.for {{.*}} step %c64_i32{{.*}} : i32
+    // CHECK: scf.for {{.*}} step %c128_i32{{.*}} : i32
+    // A choice of -1 copies no bytes: zeros.
+    // CHECK: %[[CHOICE:.*]] = memref.load %{{.*}} : memref<?xi32>
+    // CHECK: arith.cmpi sge, %[[CHOICE]]
+    // CHECK: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 16, cache = cg, %{{.*}}
+    // CHECK: nvvm.cp.async.wait.group 1
+    // CHECK: gpu.barrier
+    // CHECK: scf.for %{{.*}} = %c0_i32{{.*}} to %c64_i32{{.*}} step %c32_i32
+    // CHECK-COUNT-8: nvvm.ldmatrix
+    // CHECK-COUNT-8: nvvm.cp.async.shared.global
+    // CHECK: nvvm.cp.async.commit.group
+    // CHECK-COUNT-32: nvvm.mma.sync
+    // CHECK: nvvm.cp.async.wait.group 1
+    // CHECK: gpu.barrier
+    // CHECK-COUNT-8: nvvm.ldmatrix
+    // CHECK-COUNT-32: nvvm.mma.sync
+    // CHECK-NOT: nvvm.mma.sync
+    // CHECK: arith.mulf
+    // CHECK: vector.store %{{.*}} {alignment = 4 : i64} : memref<?x64xbf16>, vector<2xbf16>
+    // CHECK: nvvm.cp.async.wait.group 0
+    moe.grouped_matmul rows(%x : memref<?x64xbf16>) weights(%g, %u : memref<1x64x64xbf16>, memref<1x64x64xbf16>)
+        groups(%o : memref<2xi32>) choices(%choices : memref<?xi32>) outs(%y : memref<?x64xbf16>)
+        attributes {fanout = 2 : i64} {
+    ^bb0(%a: f32, %b: f32):
+      %p = arith.mulf %a, %b : f32
+      %t = arith.truncf %p : f32 to bf16
+      moe.yield %t : bf16
+    }
+    gpu.return
+  }
+
+  // CHECK-LABEL: gpu.func @few
+  // CHECK-SAME: workgroup(%{{.*}} : memref<36864xi8, #gpu.address_space<workgroup>> {llvm.align = 1024 : i64})
+  // Few rows: 16 of them, four stages, and half of the threads copy rows of x.
+  gpu.func @few(%x: memref<?x64xf16>, %w: memref<1x128x64xf16>, %y: memref<?x128xf32>, %rows: i32)
+      kernel attributes {known_block_size = array<i32: 128, 1, 1>} {
+    %c0 = arith.constant 0 : index
+    %c1 = arith.constant 1 : index
+    %zero = arith.constant 0 : i32
+    %o = memref.alloca() : memref<2xi32>
+    memref.store %zero, %o[%c0] : memref<2xi32>
+    memref.store %rows, %o[%c1] : memref<2xi32>
+    // CHECK: scf.for {{.*}} step %c16_i32{{.*}} : i32
+    // CHECK: scf.if
+    // CHECK: nvvm.cp.async.wait.group 2
+    // CHECK: nvvm.mma.sync {{.*}} : (vector<2xf16>, vector<2xf16>, f32)
+    moe.grouped_matmul rows(%x : memref<?x64xf16>) weights(%w : memref<1x128x64xf16>) groups(%o : memref<2xi32>)
+        outs(%y : memref<?x128xf32>) attributes {moe.few_rows} {
+    ^bb0(%a: f32):
+      moe.yield %a : f32
     }
     gpu.return
   }

@@ -6,6 +6,8 @@
     check_model.py same-bits MODEL TEXT [options]   threads, batches and chunks do not change a bit
     check_model.py levels FOLDER [options]          every instruction-set level of this machine agrees
     check_model.py foreign MODEL TEXT [options]     programs for another machine say what programs for this one say
+    check_model.py emulated FOLDER... [options]     MoE blocks of golden folders as GPU kernels on the emulator
+    check_model.py emulated-sample MODEL TEXT       the sample model on the emulator
     check_model.py quantized MODEL TEXT [options]   perplexity with each format, on every level, and by the reference lowering
 
 Options: --tools DIR (with moe-compile), --work DIR, --flag=F (for moe-compile, repeatable), --runner=COMMAND (runs the
@@ -17,6 +19,7 @@ import argparse
 import array
 import json
 import math
+import os
 import pathlib
 import shlex
 import subprocess
@@ -27,6 +30,8 @@ from tensors import read_tensors, write_tensors
 
 # A float32 implementation is off by 2e-5 at most; these are the promises of the goldens' makers.
 LOGITS, BLOCK = 1e-4, 1e-5
+# Two orders of the same f32 sums may round to neighbours in bf16.
+STORAGE = 2.0**-7
 
 
 class Wrong(Exception):
@@ -206,6 +211,61 @@ def check_foreign(models, model, text):
     return ", ".join(lines)
 
 
+def check_emulated(models, folder):
+    """Blocks in f32 against the expected values, and in the storage type against the CPU's; the same bits for every schedule
+    of the emulator, and for the first tokens alone."""
+    want = read_tensors(folder / "expected.safetensors")
+    layers = sorted({int(name.split(".")[1]) for name in want if name.startswith("moe.")})
+    expect(layers, "no MoE block")
+    chosen, gpu = "--layers=" + ",".join(map(str, layers)), ("--target=cuda", "--run-on=host")
+    exact = models.compile(folder, "--numerics=f32", chosen, *gpu)
+    storage, host = models.compile(folder, chosen, *gpu), models.compile(folder, chosen)
+    worst = 0.0
+    for layer in layers:
+        (tokens, hidden), values = want[f"moe.{layer}.input"]
+        inputs, entry = {"hidden": ([tokens, hidden], values)}, ("--entry", f"moe.{layer}")
+        part = {"hidden": ([tokens // 2, hidden], values[: tokens // 2 * hidden])}
+        check_block(models, exact, layer, want)
+        for program in (exact, storage):
+            seen = set()
+            for seed in "012":
+                os.environ["MOE_GPU_SEED"] = seed
+                seen.add(models.run(program, inputs, *entry)["hidden"][1].tobytes())
+            os.environ.pop("MOE_GPU_SEED")
+            expect(len(seen) == 1, f"moe.{layer}: {len(seen)} different results over schedules")
+            first = models.run(program, part, *entry)["hidden"][1].tobytes()
+            expect(seen.pop().startswith(first), f"moe.{layer}: other bits for the first tokens alone")
+        got, reference = models.run(storage, inputs, *entry), models.run(host, inputs, *entry)
+        expect(got["topk_index"] == reference["topk_index"], f"moe.{layer}: other experts than on the CPU")
+        error = relative_error(got["hidden"][1], reference["hidden"][1])
+        worst = max(worst, error)
+        expect(error <= STORAGE, f"moe.{layer}: in the storage type off by {error:.1e} from the CPU")
+    return f"blocks {layers} on the emulator, storage type within {worst:.1e} of the CPU"
+
+
+def check_emulated_sample(models, model, text):
+    """A window of text and greedy tokens of the whole model, against the CPU's; the same bits for one token at a time."""
+    device, host = models.compile(model, "--target=cuda", "--run-on=host"), models.compile(model)
+    # 1, a few and many rows for each expert: kernels of both shapes.
+    block = [models.compile(model, "--layers=1", *flags) for flags in (("--target=cuda", "--run-on=host"), ())]
+    worst = 0.0
+    for tokens in (0, 1, 15, 300):
+        values = array.array("f", [((i * 7919 + 13) % 257 - 128) / 64 for i in range(tokens * 128)])
+        got, want = (models.run(program, {"hidden": ([tokens, 128], values)}) for program in block)
+        expect(got["topk_index"] == want["topk_index"], f"{tokens} tokens: other experts than on the CPU")
+        worst = max(worst, relative_error(got["hidden"][1], want["hidden"][1]))
+    expect(worst <= STORAGE, f"block off by {worst:.1e} from the CPU")
+    prompt = [514, 786]
+    texts = [models.generate(program, prompt, 8) for program in (device, host)]
+    expect(texts[0] == texts[1], f"greedy text {texts[0]}, on the CPU {texts[1]}")
+    score = lambda program, *more: json.loads(models.call(program, "score", text, "--window", 128, "--json", *more))["files"][0]
+    # Few tokens, each of which may meet a rounding on the other side of a tie.
+    whole, parts, want = score(device), score(device, "--chunk", 50), score(host)
+    expect(whole["nll"] == parts["nll"], f"NLL {whole['nll']}, in chunks {parts['nll']}")
+    expect(abs(whole["nll"] - want["nll"]) <= 0.02, f"NLL {whole['nll']}, on the CPU {want['nll']}")
+    return f"block within {worst:.1e}, NLL {whole['nll']:.4f}, on the CPU {want['nll']:.4f}"
+
+
 # By how much the mean NLL (nats per token) may change from the checkpoint's own weights, and by how much it may differ
 # between two ways to compute the same: those differ in the order of f32 sums, which may move a rounding.
 FORMATS = {"int8": 0.005, "int4": 0.03, "mxfp4": 0.04}
@@ -233,7 +293,8 @@ def check_quantized(models, model, text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["golden", "sample", "same-bits", "levels", "foreign", "quantized"])
+    parser.add_argument("what", choices=["golden", "sample", "same-bits", "levels", "foreign", "quantized", "emulated",
+                                         "emulated-sample"])
     parser.add_argument("paths", nargs="+", type=pathlib.Path)
     parser.add_argument("--tools", required=True)
     parser.add_argument("--work", required=True)
@@ -247,6 +308,8 @@ def main():
         "same-bits": [(check_same_bits, tuple(options.paths))],
         "foreign": [(check_foreign, tuple(options.paths))],
         "quantized": [(check_quantized, tuple(options.paths))],
+        "emulated": [(check_emulated, (folder,)) for folder in options.paths],
+        "emulated-sample": [(check_emulated_sample, tuple(options.paths))],
         "levels": [(check_levels, (folder,)) for folder in options.paths],
     }[options.what]
     bad = 0

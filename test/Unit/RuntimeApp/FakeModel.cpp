@@ -136,6 +136,7 @@ const MoeEntryVariant moe_model_variants[] = {
     {"moe.0", "avx512", blockEntry},  {"moe.0", "avx2", blockEntry},  {"moe.0", "x86-64", blockEntry},
     {"failing", "avx512", failEntry}, {"failing", "avx2", failEntry}, {"failing", "x86-64", failEntry},
     {nullptr, nullptr, nullptr}};
+const MoeModelDevice moe_model_device = {};
 
 #define FAKE_MANIFEST                                                                                                  \
   R"({"version": 1, "name": "fake", "family": "toy", "numerics": "f32", "layers": 3, "experts": 4,

@@ -1,0 +1,436 @@
+//===- MmaKernelBuilder.cpp - a grouped matmul on tensor cores ------------===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// A stage of shared memory holds a tile of x and one of the weights, 64 bytes of k for each row. Tiles of several
+// weights lie one behind the other, and a warp has the same columns of each, so the sums of gate and up meet in one
+// thread. The 16-byte chunks of a row are exchanged by its number (chunk ^ (row / 2 % 4)): eight rows of an ldmatrix
+// then lie in different banks, and so do the copies.
+//
+// Per step along k: fragments of the second half are loaded, copies of a later tile are issued, the first half is
+// multiplied; after the barrier fragments of the next tile's first half are loaded while the second half is
+// multiplied. So no mma waits behind the barrier for its operands.
+//
+//===----------------------------------------------------------------------===//
+
+#include "MmaKernelBuilder.h"
+
+#include "Kernel.h"
+#include "TileOffsets.h"
+#include "dialect/Moe/IR/MoeOps.h"
+#include "lib/Conversion/TilesToCPU/Epilogue.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace moe;
+
+static constexpr int64_t rowBytes = MmaShape::depth * 2;
+static constexpr int64_t chunkBytes = 16, chunksPerRow = rowBytes / chunkBytes;
+/// Rows that the threads of a block copy at a time.
+static constexpr int64_t rowsPerCopy = mmaThreads / chunksPerRow;
+/// An ldmatrix.x4 loads 16 x 16 elements: all of A for an mma, B for two.
+static constexpr int64_t fragment = 16;
+
+static Type elementOf(Value memref) { return cast<MemRefType>(memref.getType()).getElementType(); }
+
+/// The distance of the rows along dimension `dim` in elements, where it is static; none for rows that are not
+/// contiguous.
+static std::optional<int64_t> rowStride(Value memref, unsigned dim) {
+  auto type = cast<MemRefType>(memref.getType());
+  SmallVector<int64_t> strides;
+  int64_t offset;
+  if (failed(type.getStridesAndOffset(strides, offset)) || strides.back() != 1 || ShapedType::isDynamic(strides[dim]))
+    return std::nullopt;
+  return strides[dim];
+}
+
+std::optional<MmaShape> moe::chooseMmaShape(GroupedMatmulOp op, bool fewRows) {
+  MmaShape shape = fewRows ? MmaShape{16, 128, 1, 4, 4} : MmaShape{128, 128, 2, 2, 3};
+  int64_t weights = op.getWeights().size(), perWarp = shape.columns / weights / shape.warpColumns;
+  Type element = elementOf(op.getX());
+  if (op.isPacked() || op.getFormat() || !getTileOffsets(op).second || !(element.isBF16() || element.isF16()))
+    return std::nullopt;
+  if (shape.columns % (weights * rowsPerCopy) || perWarp % fragment)
+    return std::nullopt;
+  auto inChunks = [](std::optional<int64_t> stride) { return stride && *stride % (chunkBytes / 2) == 0; };
+  for (Value weight : op.getWeights())
+    if (elementOf(weight) != element || !inChunks(rowStride(weight, 1)))
+      return std::nullopt;
+  // Pairs and groups of eight columns are whole or absent.
+  if (!inChunks(rowStride(op.getX(), 0)) || op.getDepth() % (chunkBytes / 2) || op.getColumnDivisor() % 8)
+    return std::nullopt;
+  return shape;
+}
+
+namespace {
+class MmaBuilder {
+public:
+  MmaBuilder(GroupedMatmulOp op, const MmaShape &shape, gpu::GPUFuncOp kernel)
+      : b(op), op(op), loc(op.getLoc()), shape(shape), kernel(kernel), weights(op.getWeights().size()),
+        perWeight(shape.columns / weights), perWarp(perWeight / shape.warpColumns),
+        rowFragments(shape.rows / shape.warpRows / fragment), columnFragments(weights * perWarp / fragment) {}
+
+  void build();
+
+private:
+  /// Fragments of one half of a stage, four registers each.
+  struct Fragments {
+    SmallVector<Value> a, b;
+  };
+
+  Value i32(int64_t value) { return arith::ConstantIntOp::create(b, loc, value, 32); }
+  Value index(int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); }
+  Value toIndex(Value value) { return arith::IndexCastOp::create(b, loc, b.getIndexType(), value); }
+  Value toI32(Value value) { return arith::IndexCastOp::create(b, loc, b.getI32Type(), value); }
+  template <typename Op> Value make(Value left, Value right) { return Op::create(b, loc, left, right); }
+  template <typename Op> Value make(Value left, int64_t right) {
+    Value constant = left.getType().isIndex() ? index(right) : i32(right);
+    return Op::create(b, loc, left, constant);
+  }
+  Value less(Value left, Value right) { return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, left, right); }
+  Value select(Value condition, Value left, Value right) {
+    return arith::SelectOp::create(b, loc, condition, left, right);
+  }
+  /// The address of the first element of `memref`, as a number.
+  Value addressOf(Value memref);
+  Value sharedAt(Value offset, int64_t more);
+  Value globalAt(Value pointer, Value offset);
+
+  void prepare();
+  void block(Value firstRow, Value firstColumn);
+  void preparePointers(Value firstRow, Value firstColumn);
+  void copyTile(Value k, Value stage);
+  Fragments loadFragments(Value stage, int64_t half);
+  void multiply(const Fragments &fragments, MutableArrayRef<Value> sums, bool reversed);
+  void epilogue(Value firstRow, Value firstColumn, ArrayRef<Value> sums);
+  void storePair(Value row, Value column, ArrayRef<Value> left, ArrayRef<Value> right);
+  /// Until the next tile is there, for all threads.
+  void wait() {
+    NVVM::CpAsyncWaitGroupOp::create(b, loc, shape.stages - 2);
+    gpu::BarrierOp::create(b, loc);
+  }
+  Value nextStage(Value stage) {
+    Value next = make<arith::AddIOp>(stage, shape.stageBytes());
+    Value end = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, next, i32(shape.sharedBytes()));
+    return select(end, i32(0), next);
+  }
+  /// Where the four sums of a row fragment, weight and eight columns begin.
+  size_t sumAt(int64_t row, int64_t column8) { return (row * 2 * columnFragments + column8) * 4; }
+
+  OpBuilder b;
+  GroupedMatmulOp op;
+  Location loc;
+  MmaShape shape;
+  gpu::GPUFuncOp kernel;
+  int64_t weights, perWeight, perWarp, rowFragments, columnFragments;
+
+  Value begin, rows, columns;              ///< of the tile, i32
+  Value shared;                            ///< pointer
+  Value lane, warpRow, warpColumn;         ///< i32
+  Value copyRow, copyChunk, copyOffset;    ///< of this thread, i32
+  Value copies;                            ///< whether this thread copies rows of x; null: all do
+  Value offsetA, offsetB;                  ///< of ldmatrix in a stage, without the chunk
+  SmallVector<Value> chunkA, chunkB;       ///< bytes, for each half of a stage
+  SmallVector<Value> pointersA, pointersB; ///< of the rows this thread copies
+  Value leftA, leftB;                      ///< rows from this thread's first one to the end, i32
+  Value chosen;                            ///< with choices: bit 4 + n says that there is an n-th row of x to copy
+};
+} // namespace
+
+Value MmaBuilder::addressOf(Value memref) {
+  auto metadata = memref::ExtractStridedMetadataOp::create(b, loc, memref);
+  Value start = memref::ExtractAlignedPointerAsIndexOp::create(b, loc, metadata.getBaseBuffer());
+  Value bytes = make<arith::MulIOp>(metadata.getOffset(), 2);
+  return make<arith::AddIOp>(start, bytes);
+}
+
+Value MmaBuilder::sharedAt(Value offset, int64_t more) {
+  auto pointer = shared.getType();
+  Value at = LLVM::GEPOp::create(b, loc, pointer, b.getI8Type(), shared, ValueRange{offset});
+  if (more == 0)
+    return at;
+  return LLVM::GEPOp::create(b, loc, pointer, b.getI8Type(), at, ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(more)});
+}
+
+Value MmaBuilder::globalAt(Value pointer, Value offset) {
+  return LLVM::GEPOp::create(b, loc, pointer.getType(), b.getI8Type(), pointer, ValueRange{offset});
+}
+
+void MmaBuilder::prepare() {
+  auto [first, end] = getTileOffsets(op);
+  begin = first;
+  rows = make<arith::SubIOp>(end, begin);
+  columns = toI32(b.createOrFold<memref::DimOp>(loc, op.getInit(), 1));
+
+  auto space = gpu::AddressSpaceAttr::get(b.getContext(), gpu::AddressSpace::Workgroup);
+  Value memory =
+      kernel.addWorkgroupAttribution(MemRefType::get({shape.sharedBytes()}, b.getI8Type(), AffineMap(), space), loc);
+  kernel.setWorkgroupAttributionAttr(kernel.getNumWorkgroupAttributions() - 1, "llvm.align", b.getI64IntegerAttr(1024));
+  Value address = memref::ExtractAlignedPointerAsIndexOp::create(b, loc, memory);
+  address = arith::IndexCastOp::create(b, loc, b.getI64Type(), address);
+  shared = LLVM::IntToPtrOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), 3), address);
+
+  Value thread = toI32(gpu::ThreadIdOp::create(b, loc, gpu::Dimension::x));
+  lane = make<arith::AndIOp>(thread, warpSize - 1);
+  Value warp = make<arith::ShRUIOp>(thread, 5);
+  warpRow = make<arith::RemUIOp>(warp, shape.warpRows);
+  warpColumn = make<arith::DivUIOp>(warp, shape.warpRows);
+
+  auto swizzled = [&](Value chunk, Value row) {
+    Value pair = make<arith::AndIOp>(make<arith::ShRUIOp>(row, 1), chunksPerRow - 1);
+    return make<arith::MulIOp>(make<arith::XOrIOp>(chunk, pair), chunkBytes);
+  };
+  copyRow = make<arith::DivUIOp>(thread, chunksPerRow);
+  copyChunk = make<arith::RemUIOp>(thread, chunksPerRow);
+  copyOffset = make<arith::AddIOp>(make<arith::MulIOp>(copyRow, rowBytes), swizzled(copyChunk, copyRow));
+  if (shape.rows < rowsPerCopy)
+    copies = less(copyRow, i32(shape.rows));
+
+  // Lanes 0 to 15 give the addresses of the rows' first 16 bytes, the others those of the second.
+  Value rowA = make<arith::RemUIOp>(lane, fragment);
+  Value firstA = make<arith::MulIOp>(warpRow, shape.rows / shape.warpRows);
+  offsetA = make<arith::MulIOp>(make<arith::AddIOp>(firstA, rowA), rowBytes);
+  // Of the weights: 8 columns, first and second 16 bytes, then 8 more.
+  Value rowB = make<arith::AndIOp>(lane, 7);
+  rowB = make<arith::AddIOp>(rowB, make<arith::MulIOp>(make<arith::ShRUIOp>(lane, 4), 8));
+  Value firstB = make<arith::MulIOp>(warpColumn, perWarp);
+  offsetB = make<arith::MulIOp>(make<arith::AddIOp>(firstB, rowB), rowBytes);
+  offsetB = make<arith::AddIOp>(offsetB, shape.rows * rowBytes);
+  for (int64_t half = 0; half < 2; ++half) {
+    chunkA.push_back(swizzled(make<arith::AddIOp>(make<arith::ShRUIOp>(lane, 4), 2 * half), rowA));
+    Value second = make<arith::AndIOp>(make<arith::ShRUIOp>(lane, 3), 1);
+    chunkB.push_back(swizzled(make<arith::AddIOp>(second, 2 * half), rowB));
+  }
+}
+
+/// Which rows this thread copies: those that do not exist become zero bytes to copy, and the copy fills in zeros.
+void MmaBuilder::preparePointers(Value firstRow, Value firstColumn) {
+  auto pointer = LLVM::LLVMPointerType::get(b.getContext(), 1);
+  Value chunk = make<arith::MulIOp>(toIndex(copyChunk), chunkBytes);
+  auto pointerTo = [&](Value base, Value row, int64_t stride) -> Value {
+    Value address = make<arith::AddIOp>(base, make<arith::MulIOp>(row, 2 * stride));
+    address = make<arith::AddIOp>(address, chunk);
+    return LLVM::IntToPtrOp::create(b, loc, pointer,
+                                    arith::IndexCastOp::create(b, loc, b.getI64Type(), address).getResult());
+  };
+  pointersA.clear();
+  pointersB.clear();
+  chosen = op.getChoices() ? i32(0) : Value();
+  leftA = make<arith::SubIOp>(make<arith::SubIOp>(rows, firstRow), copyRow);
+  leftB = make<arith::SubIOp>(make<arith::SubIOp>(columns, firstColumn), copyRow);
+  Value baseA = addressOf(op.getX()), last = make<arith::SubIOp>(rows, 1);
+  for (int64_t at = 0; at < shape.rows; at += rowsPerCopy) {
+    Value row = make<arith::AddIOp>(firstRow, make<arith::AddIOp>(copyRow, at));
+    Value exists = less(row, rows);
+    row = make<arith::AddIOp>(begin, make<arith::MinSIOp>(row, last));
+    if (op.getChoices()) {
+      Value choice = memref::LoadOp::create(b, loc, op.getChoices(), toIndex(row));
+      exists = make<arith::AndIOp>(exists, arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge, choice, i32(0)));
+      row = make<arith::DivUIOp>(make<arith::MaxSIOp>(choice, 0), op.getFanout());
+      chosen = make<arith::OrIOp>(chosen, select(exists, i32(chunkBytes << pointersA.size()), i32(0)));
+    }
+    pointersA.push_back(pointerTo(baseA, toIndex(row), *rowStride(op.getX(), 0)));
+  }
+  Value first;
+  for (int64_t at = 0; at < shape.columns; at += rowsPerCopy) {
+    Value weight = op.getWeights()[at / perWeight];
+    // One pointer for each weight: its other rows lie at constant distances. Where there is no row nothing is read.
+    if (at % perWeight == 0)
+      first = pointerTo(addressOf(weight), toIndex(make<arith::AddIOp>(firstColumn, copyRow)), *rowStride(weight, 1));
+    Value distance = LLVM::ConstantOp::create(b, loc, b.getI64Type(),
+                                              b.getI64IntegerAttr(at % perWeight * *rowStride(weight, 1) * 2));
+    pointersB.push_back(globalAt(first, distance));
+  }
+}
+
+/// Starts the copies of the tile that begins at element `k` (i32) to `stage`, as one group; behind the end of k they
+/// fill in zeros.
+void MmaBuilder::copyTile(Value k, Value stage) {
+  Value exists = less(make<arith::AddIOp>(k, make<arith::MulIOp>(copyChunk, chunkBytes / 2)), i32(op.getDepth()));
+  Value bytes = make<arith::MulIOp>(k, 2);
+  Value to = make<arith::AddIOp>(stage, copyOffset);
+  auto copy = [&](Value pointer, Value size, int64_t offset) {
+    NVVM::CpAsyncOp::create(b, loc, sharedAt(to, offset), globalAt(pointer, bytes), chunkBytes,
+                            NVVM::LoadCacheModifierKind::CG, select(exists, size, i32(0)));
+  };
+  // Compared again in each step: a register for every row is more than there are.
+  auto sizeOf = [&](Value left, int64_t row) { return select(less(i32(row), left), i32(chunkBytes), i32(0)); };
+  {
+    OpBuilder::InsertionGuard guard(b);
+    if (copies)
+      b.setInsertionPoint(scf::IfOp::create(b, loc, copies, /*withElseRegion=*/false).thenYield());
+    for (auto [number, pointer] : llvm::enumerate(pointersA)) {
+      int64_t row = number * rowsPerCopy;
+      copy(pointer, chosen ? make<arith::AndIOp>(make<arith::ShRUIOp>(chosen, number), chunkBytes) : sizeOf(leftA, row),
+           row * rowBytes);
+    }
+  }
+  for (auto [number, pointer] : llvm::enumerate(pointersB)) {
+    int64_t row = number * rowsPerCopy;
+    copy(pointer, sizeOf(leftB, row % perWeight), (shape.rows + row) * rowBytes);
+  }
+  NVVM::CpAsyncCommitGroupOp::create(b, loc);
+}
+
+MmaBuilder::Fragments MmaBuilder::loadFragments(Value stage, int64_t half) {
+  auto type = LLVM::LLVMStructType::getLiteral(b.getContext(), SmallVector<Type>(4, b.getI32Type()));
+  auto tile = NVVM::LdStMatrixShapeAttr::get(b.getContext(), 8, 8);
+  auto load = [&](Value at, int64_t row, SmallVector<Value> &to) {
+    Value four = NVVM::LdMatrixOp::create(b, loc, type, sharedAt(at, row * rowBytes), 4, NVVM::MMALayout::row, tile,
+                                          NVVM::LdStMatrixEltType::B16);
+    for (int64_t number = 0; number < 4; ++number)
+      to.push_back(LLVM::ExtractValueOp::create(b, loc, four, number));
+  };
+  Fragments fragments;
+  Value atA = make<arith::AddIOp>(make<arith::AddIOp>(stage, offsetA), chunkA[half]);
+  for (int64_t row = 0; row < rowFragments; ++row)
+    load(atA, row * fragment, fragments.a);
+  Value atB = make<arith::AddIOp>(make<arith::AddIOp>(stage, offsetB), chunkB[half]);
+  for (int64_t weight = 0; weight < weights; ++weight)
+    for (int64_t column = 0; column < perWarp; column += fragment)
+      load(atB, weight * perWeight + column, fragments.b);
+  return fragments;
+}
+
+void MmaBuilder::multiply(const Fragments &fragments, MutableArrayRef<Value> sums, bool reversed) {
+  bool isBF16 = elementOf(op.getX()).isBF16();
+  auto kind = isBF16 ? NVVM::MMATypes::bf16 : NVVM::MMATypes::f16;
+  auto type = LLVM::LLVMStructType::getLiteral(b.getContext(), SmallVector<Type>(4, b.getF32Type()));
+  auto registers = [&](ArrayRef<Value> values) {
+    SmallVector<Value> converted(values);
+    auto pair = VectorType::get({2}, b.getF16Type());
+    if (!isBF16)
+      for (Value &value : converted)
+        value = LLVM::BitcastOp::create(b, loc, pair, value);
+    return converted;
+  };
+  for (int64_t row = 0; row < rowFragments; ++row)
+    for (int64_t step = 0; step < 2 * columnFragments; ++step) {
+      // Back and forth: neighbours share an operand.
+      int64_t column = (row % 2 == 1) != reversed ? 2 * columnFragments - 1 - step : step;
+      MutableArrayRef<Value> four = sums.slice(sumAt(row, column), 4);
+      auto a = registers(ArrayRef(fragments.a).slice(row * 4, 4));
+      auto w = registers(ArrayRef(fragments.b).slice(column * 2, 2));
+      Value result = NVVM::MmaOp::create(b, loc, type, a, w, four, ArrayRef<int64_t>{16, 8, 16}, std::nullopt,
+                                         std::nullopt, std::array<NVVM::MMATypes, 2>{kind, kind},
+                                         std::array<NVVM::MMALayout, 2>{NVVM::MMALayout::row, NVVM::MMALayout::col});
+      for (int64_t number = 0; number < 4; ++number)
+        four[number] = LLVM::ExtractValueOp::create(b, loc, result, number);
+    }
+}
+
+/// Two neighbouring columns of a row.
+void MmaBuilder::storePair(Value row, Value column, ArrayRef<Value> left, ArrayRef<Value> right) {
+  SmallVector<Value> results;
+  const ArrayRef<Value> both[] = {left, right};
+  for (auto [number, sums] : llvm::enumerate(both)) {
+    Value at = make<arith::AddIOp>(column, number);
+    SmallVector<Value> arguments(sums);
+    for (Value scalars : op.getRowScalars())
+      arguments.push_back(memref::LoadOp::create(b, loc, scalars, row));
+    for (Value scalars : op.getColumnScalars())
+      arguments.push_back(memref::LoadOp::create(b, loc, scalars, ValueRange{index(0), at}));
+    results.push_back(cloneScalarEpilogue(b, op.getEpilogue().front(), arguments));
+  }
+  Value init = op.getInit();
+  Type element = elementOf(init);
+  std::optional<int64_t> stride = rowStride(init, 0);
+  if (!stride || *stride % 2 != 0) {
+    for (auto [number, result] : llvm::enumerate(results))
+      memref::StoreOp::create(b, loc, result, init, ValueRange{row, make<arith::AddIOp>(column, number)});
+    return;
+  }
+  Value pair = vector::FromElementsOp::create(b, loc, VectorType::get({2}, element), results);
+  auto store = vector::StoreOp::create(b, loc, pair, init, ValueRange{row, column});
+  store.setAlignment(2 * element.getIntOrFloatBitWidth() / 8);
+}
+
+void MmaBuilder::epilogue(Value firstRow, Value firstColumn, ArrayRef<Value> sums) {
+  Value inQuad = make<arith::MulIOp>(make<arith::AndIOp>(lane, 3), 2);
+  Value warpAt = make<arith::MulIOp>(warpColumn, perWarp);
+  for (int64_t row = 0; row < rowFragments; ++row)
+    for (int64_t half = 0; half < 2; ++half) {
+      Value at =
+          make<arith::AddIOp>(make<arith::MulIOp>(warpRow, shape.rows / shape.warpRows), make<arith::ShRUIOp>(lane, 2));
+      Value inTile = make<arith::AddIOp>(firstRow, make<arith::AddIOp>(at, row * fragment + half * 8));
+      auto exists = scf::IfOp::create(b, loc, less(inTile, rows), /*withElseRegion=*/false);
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPoint(exists.thenYield());
+      Value outRow = toIndex(make<arith::AddIOp>(begin, inTile));
+      for (int64_t column8 = 0; column8 < perWarp / 8; ++column8) {
+        Value first = make<arith::AddIOp>(firstColumn, make<arith::AddIOp>(warpAt, column8 * 8));
+        auto inside = scf::IfOp::create(b, loc, less(first, columns), /*withElseRegion=*/false);
+        OpBuilder::InsertionGuard guard(b);
+        b.setInsertionPoint(inside.thenYield());
+        SmallVector<Value> left, right;
+        for (int64_t weight = 0; weight < weights; ++weight) {
+          size_t from = sumAt(row, weight * (perWarp / 8) + column8) + 2 * half;
+          left.push_back(sums[from]);
+          right.push_back(sums[from + 1]);
+        }
+        storePair(outRow, toIndex(make<arith::AddIOp>(first, inQuad)), left, right);
+      }
+    }
+}
+
+void MmaBuilder::block(Value firstRow, Value firstColumn) {
+  preparePointers(firstRow, firstColumn);
+  Value stage = i32(0);
+  for (int64_t number = 0; number < shape.stages - 1; ++number)
+    copyTile(i32(number * MmaShape::depth), i32(number * shape.stageBytes()));
+  wait();
+  Fragments first = loadFragments(stage, 0);
+
+  Value zero = arith::ConstantOp::create(b, loc, b.getF32FloatAttr(0.0f));
+  size_t sumCount = rowFragments * 2 * columnFragments * 4;
+  SmallVector<Value> carried(sumCount, zero);
+  llvm::append_range(carried, first.a);
+  llvm::append_range(carried, first.b);
+  carried.append({stage, i32((shape.stages - 1) * shape.stageBytes())});
+  auto steps = scf::ForOp::create(b, loc, i32(0), i32(op.getDepth()), i32(MmaShape::depth), carried);
+  {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToEnd(steps.getBody());
+    auto arguments = llvm::to_vector_of<Value>(steps.getRegionIterArgs());
+    SmallVector<Value> sums(ArrayRef(arguments).take_front(sumCount));
+    ArrayRef<Value> rest = ArrayRef(arguments).drop_front(sumCount);
+    Fragments current{SmallVector<Value>(rest.take_front(first.a.size())),
+                      SmallVector<Value>(rest.slice(first.a.size(), first.b.size()))};
+    Value now = rest[rest.size() - 2], room = rest.back();
+    Fragments second = loadFragments(now, 1);
+    copyTile(make<arith::AddIOp>(steps.getInductionVar(), (shape.stages - 1) * MmaShape::depth), room);
+    multiply(current, sums, /*reversed=*/false);
+    wait();
+    Value next = nextStage(now);
+    Fragments after = loadFragments(next, 0);
+    multiply(second, sums, /*reversed=*/true);
+    llvm::append_range(sums, after.a);
+    llvm::append_range(sums, after.b);
+    sums.append({next, nextStage(room)});
+    scf::YieldOp::create(b, loc, sums);
+  }
+  SmallVector<Value> sums(steps.getResults().take_front(sumCount));
+  epilogue(firstRow, firstColumn, sums);
+  // The next block writes the stages again.
+  NVVM::CpAsyncWaitGroupOp::create(b, loc, 0);
+  gpu::BarrierOp::create(b, loc);
+}
+
+void MmaBuilder::build() {
+  prepare();
+  auto byColumns = scf::ForOp::create(b, loc, i32(0), columns, i32(perWeight));
+  b.setInsertionPoint(byColumns.getBody()->getTerminator());
+  auto byRows = scf::ForOp::create(b, loc, i32(0), rows, i32(shape.rows));
+  b.setInsertionPoint(byRows.getBody()->getTerminator());
+  block(byRows.getInductionVar(), byColumns.getInductionVar());
+}
+
+void moe::buildMmaKernel(GroupedMatmulOp op, const MmaShape &shape, gpu::GPUFuncOp kernel) {
+  MmaBuilder(op, shape, kernel).build();
+}
