@@ -1,5 +1,6 @@
 """Our side: compiles the layer to a shared library and calls its C interface (include/moe/Runtime/MoeModel.h)."""
 import ctypes
+import os
 import pathlib
 import subprocess
 import time
@@ -47,6 +48,19 @@ def compile_layer(compiler, checkpoint, format_name, flags=()):
     return library, seconds
 
 
+def _load(path):
+    """Brings the weights into memory: they are a mapping of the file, while other peers have read theirs by now."""
+    populate = 22  # MADV_POPULATE_READ
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            if line.rstrip().endswith(os.path.realpath(path)):
+                begin, end = (int(number, 16) for number in line.split()[0].split("-"))
+                if libc.madvise(begin, end - begin, populate) != 0:
+                    raise OSError(ctypes.get_errno(), f"cannot read {path}")
+
+
 class Ours:
     """A peer as those of peers/: the compiled layer, called in this process."""
 
@@ -64,6 +78,7 @@ class Ours:
         isa = spec.get("isa")
         self._model = library.moe_open(None, isa.encode() if isa else None, ctypes.byref(self._error))
         self._check(self._model)
+        _load(spec["library"])
         self._results, self._count = ctypes.POINTER(_Tensor)(), ctypes.c_size_t()
         self._type = _TYPES[FORMATS[spec["format"]].storage]
         self.version = "this repository"
