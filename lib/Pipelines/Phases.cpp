@@ -178,8 +178,7 @@ void buildPhase(OpPassManager &pm, Phase phase, const PipelineOptions &options) 
   case Phase::Kernel:
     if (options.target == Target::CUDA)
       return addGPUKernelPasses(pm);
-    addLevelClones(pm, options.isaLevels);
-    return addKernelPasses(pm);
+    return addKernelPasses(pm, options.isaLevels);
   case Phase::LLVM:
     return options.target == Target::CUDA ? addGPULLVMPasses(pm) : addLLVMPasses(pm);
   }
@@ -196,9 +195,10 @@ void buildPreparePipeline(OpPassManager &pm, const PipelineOptions &options) {
   addCleanUp(pm);
   addBufferization(pm);
   addDeallocation(pm);
+  std::optional<ArrayRef<std::string>> levels;
   if (!options.isaLevels.empty())
-    addLevelClones(pm, options.isaLevels);
-  addKernelPasses(pm);
+    levels = options.isaLevels;
+  addKernelPasses(pm, levels);
   addLLVMConversion(pm);
 }
 

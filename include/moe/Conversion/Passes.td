@@ -415,8 +415,8 @@ def Multiversion : Pass<"moe-multiversion", "::mlir::ModuleOp"> {
   let summary = "clone every function once per instruction-set level";
   let description = [{
     Replaces each func.func that has a body by one clone per level, named `<function>.<level>`, with the attribute `moe.isa`;
-    references between functions stay within a level. Data and declarations are shared. It comes before the kernels are
-    chosen: they look the level up at their function.
+    references between functions stay within a level. Data and declarations are shared. It comes just before the kernels
+    of products are chosen: they look the level up at their function.
 
     A level above avx512 or aarch64 differs from the one below by its kernels for moe.grouped_matmul. Where the module has no
     op that gets one, the level below takes its place. The module's attribute `moe.isa_levels` lists the levels there are.

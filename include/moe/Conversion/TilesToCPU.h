@@ -6,6 +6,7 @@
 
 #include "llvm/ADT/ArrayRef.h"
 
+#include <optional>
 #include <string>
 
 namespace mlir {
@@ -14,11 +15,6 @@ class OpPassManager;
 
 namespace moe {
 
-/// Adds the pass that makes one clone of each function for each instruction-set level; it comes before those of
-/// addKernelPasses. `levels` are names of levels, each at most once; empty: all of knownIsaLevels(). Levels that would
-/// give the same code as a lower one are replaced by that; the module's attribute isaLevelsAttr says what is left.
-void addLevelClones(mlir::OpPassManager &pm, llvm::ArrayRef<std::string> levels);
-
 /// Adds the passes after which arithmetic on bf16 and f16 is done in f32, each result rounded; loads, stores and
 /// conversions stay in the storage type.
 void addNarrowFloatEmulation(mlir::OpPassManager &pm);
@@ -26,8 +22,13 @@ void addNarrowFloatEmulation(mlir::OpPassManager &pm);
 /// Adds the passes of the phase `kernel` for a CPU to `pm`, which must be at a module. Before: functions on memrefs
 /// with moe.grouped_matmul, linalg on memrefs, scf.forall. After: scf.for, vector, arith and memref; every parallel
 /// loop is a function of its own, called through moe_rt_parallel_for; no math function is left that is not an
-/// instruction. Functions with a level (isaAttr) get the kernels of that level.
-void addKernelPasses(mlir::OpPassManager &pm);
+/// instruction.
+///
+/// With `levels`, names of instruction-set levels (each at most once; empty: all of knownIsaLevels()), every function
+/// has a clone for each, with the kernels of that level. Levels that would give the same code as a lower one are
+/// replaced by that; the module's attribute isaLevelsAttr says what is left. Without `levels`, the code is for the
+/// machine that compiles it.
+void addKernelPasses(mlir::OpPassManager &pm, std::optional<llvm::ArrayRef<std::string>> levels);
 
 /// Adds the passes that convert what addKernelPasses leaves to the LLVM dialect, without entry points. Functions with a
 /// level get its target features; those without (module @prepare) are for the machine they are compiled on.

@@ -31,23 +31,23 @@ void moe::addNarrowFloatEmulation(OpPassManager &pm) {
   pm.addPass(arith::createArithEmulateUnsupportedFloats(arith));
 }
 
-void moe::addLevelClones(OpPassManager &pm, ArrayRef<std::string> levels) {
-  MultiversionOptions options;
-  options.levels = llvm::to_vector(levels);
-  pm.addPass(createMultiversion(options));
-}
-
 // Passes that need one function only are nested: there are many functions (bodies of parallel loops, times levels), and
 // they are done side by side.
 
-void moe::addKernelPasses(OpPassManager &pm) {
-  pm.addPass(createGroupedMatmulToLoops());
+void moe::addKernelPasses(OpPassManager &pm, std::optional<ArrayRef<std::string>> levels) {
+  // What is the same at all levels comes before there is a clone for each.
   pm.addPass(createAttentionToLoops());
   pm.addPass(createExpandCopies());
   pm.addPass(createRowReductionsToVectors());
   OpPassManager &loops = pm.nest<func::FuncOp>();
   loops.addPass(createConvertLinalgToLoopsPass());
   loops.addPass(createCanonicalizerPass());
+  if (levels) {
+    MultiversionOptions options;
+    options.levels = llvm::to_vector(*levels);
+    pm.addPass(createMultiversion(options));
+  }
+  pm.addPass(createGroupedMatmulToLoops());
   pm.addPass(createLowerWorkers());
   pm.addPass(createOutlineParallel());
   pm.addPass(createShareLevels());

@@ -54,8 +54,13 @@ llvm::TargetOptions exactFloats();
 llvm::Expected<std::unique_ptr<llvm::Module>> translate(mlir::ModuleOp module, llvm::LLVMContext &context,
                                                         llvm::TargetMachine &machine);
 
-/// LLVM's standard pipeline, in place.
+/// LLVM's standard pipeline without unrolling, in place.
 void optimize(llvm::Module &module, llvm::TargetMachine &machine, llvm::OptimizationLevel level);
+
+/// What code from the phases still needs, in place. MLIR has folded constants, removed common expressions and moved
+/// what does not change out of loops before; loops that matter are vectors and blocks already. So one round of the
+/// scalar passes reaches what the standard pipeline does in four times the time (a quarter of a compilation).
+void optimizeLoweredCode(llvm::Module &module, llvm::TargetMachine &machine);
 
 } // namespace moe::cpu
 

@@ -125,7 +125,7 @@ PrepareRunner::create(mlir::ModuleOp prepare, llvm::function_ref<void(mlir::OpPa
                       (*module)->getFunction("_mlir_memref_to_llvm_aligned_alloc");
   impl->release = ownAllocator ? &_mlir_memref_to_llvm_free : &free;
   // Layouts are moved about once: more optimisation costs more than it gains.
-  optimize(**module, **machine, llvm::OptimizationLevel::O2);
+  optimizeLoweredCode(**module, **machine);
 
   auto jit = llvm::orc::LLJITBuilder().setJITTargetMachineBuilder(std::move(*host)).create();
   if (!jit)

@@ -17,7 +17,6 @@
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/MC/TargetRegistry.h"
-#include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
 
@@ -25,10 +24,6 @@
 
 using namespace moe;
 using namespace moe::cpu;
-
-/// The loops that matter are written as vectors already; O3 would add copies of loops (unswitching), which double the
-/// size and the time of code generation and gain nothing.
-static const llvm::OptimizationLevel &optimizationLevel = llvm::OptimizationLevel::O2;
 
 llvm::Expected<std::unique_ptr<llvm::TargetMachine>> moe::cpu::createTargetMachine(Architecture architecture) {
   static bool initialised = [] {
@@ -97,27 +92,6 @@ llvm::Expected<std::unique_ptr<llvm::Module>> moe::cpu::translate(mlir::ModuleOp
   result->setTargetTriple(machine.getTargetTriple());
   result->setDataLayout(machine.createDataLayout());
   return result;
-}
-
-void moe::cpu::optimize(llvm::Module &module, llvm::TargetMachine &machine, llvm::OptimizationLevel level) {
-  llvm::LoopAnalysisManager loops;
-  llvm::FunctionAnalysisManager functions;
-  llvm::CGSCCAnalysisManager callGraph;
-  llvm::ModuleAnalysisManager modules;
-  // The kernels choose their own blocks and vectors. Unrolling the loops around them, or looking for more vectors in
-  // straight-line code, would double the code and the time it takes to generate it, for nothing.
-  llvm::PipelineTuningOptions tuning;
-  tuning.LoopUnrolling = false;
-  tuning.LoopInterleaving = false;
-  tuning.LoopVectorization = true;
-  tuning.SLPVectorization = false;
-  llvm::PassBuilder builder(&machine, tuning);
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(callGraph);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, callGraph, modules);
-  builder.buildPerModuleDefaultPipeline(level).run(module, modules);
 }
 
 namespace {
@@ -232,7 +206,7 @@ llvm::Expected<Program> Program::create(mlir::ModuleOp source, const ModelData &
 
 void Program::optimizeOnce() {
   if (!isOptimized)
-    optimize(*module, *machine, optimizationLevel);
+    optimizeLoweredCode(*module, *machine);
   isOptimized = true;
 }
 
@@ -248,7 +222,7 @@ llvm::Error moe::cpu::emitObject(llvm::Module &module, llvm::raw_pwrite_stream &
   auto machine = createTargetMachine(hostArchitecture());
   if (!machine)
     return machine.takeError();
-  optimize(module, **machine, optimizationLevel);
+  optimize(module, **machine, llvm::OptimizationLevel::O2);
   return generateCode(module, **machine, stream);
 }
 
@@ -258,7 +232,7 @@ llvm::Error Program::emitObject(llvm::raw_pwrite_stream &stream) {
 }
 
 /// Leaves of `module` what belongs to `level`: its functions, and the data if it is the first level. What belongs to no
-/// level is internal, and every level gets its own.
+/// level is internal, and every level gets its own. Bodies may still be in the bitcode.
 static void keepLevel(llvm::Module &module, llvm::ArrayRef<std::string> levels, llvm::StringRef level) {
   for (llvm::Function &function : module) {
     llvm::StringRef own = function.getFnAttribute(moe::isaAttr).getValueAsString();
@@ -281,11 +255,13 @@ static llvm::Error emitLevel(llvm::StringRef bitcode, llvm::ArrayRef<std::string
   auto machine = createTargetMachine(architectureOf(levels));
   if (!machine)
     return machine.takeError();
-  auto module = llvm::parseBitcodeFile(llvm::MemoryBufferRef(bitcode, "moe_model"), context);
+  auto module = llvm::getLazyBitcodeModule(llvm::MemoryBufferRef(bitcode, "moe_model"), context);
   if (!module)
     return module.takeError();
   keepLevel(**module, levels, level);
-  optimize(**module, **machine, optimizationLevel);
+  if (llvm::Error error = (*module)->materializeAll())
+    return error;
+  optimizeLoweredCode(**module, **machine);
   llvm::raw_svector_ostream stream(object);
   return generateCode(**module, **machine, stream);
 }
