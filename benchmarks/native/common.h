@@ -1,4 +1,4 @@
-// What the hand-written peers and the roofline share: memory in huge pages, bfloat16 conversions.
+// What the native programs share: memory in huge pages, bfloat16 conversions, errors for a caller in C.
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #ifndef MOE_BENCHMARKS_NATIVE_COMMON_H
@@ -6,11 +6,27 @@
 
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <new>
+#include <string>
 #include <sys/mman.h>
 #include <utility>
 
 namespace bench {
+
+/// What made the last call of guarded() fail.
+inline thread_local std::string message;
+
+/// Calls `f`; false where it throws, as callers in C cannot catch.
+template <typename F> bool guarded(F f) {
+  try {
+    f();
+    return true;
+  } catch (const std::exception &error) {
+    message = error.what();
+    return false;
+  }
+}
 
 /// Memory from the kernel, in huge pages where it has them; zero at first.
 class Pages {

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <exception>
 #include <numeric>
 #include <omp.h>
 #include <string>
@@ -16,8 +15,6 @@
 using namespace bench;
 
 namespace {
-
-thread_local std::string message;
 
 class Layer {
 public:
@@ -237,16 +234,6 @@ private:
   std::vector<int8_t> quantised;
   std::vector<char> logitBuffer, gatherBuffer, bothBuffer, innerBuffer, resultBuffer;
 };
-
-template <typename F> bool guarded(F f) {
-  try {
-    f();
-    return true;
-  } catch (const std::exception &error) {
-    message = error.what();
-    return false;
-  }
-}
 
 } // namespace
 

@@ -4,7 +4,6 @@
 #include "../common.h"
 
 #include <cstdio>
-#include <exception>
 #include <ggml-alloc.h>
 #include <ggml-backend.h>
 #include <ggml-cpu.h>
@@ -14,8 +13,6 @@
 #include <vector>
 
 namespace {
-
-thread_local std::string message;
 
 void require(bool ok, const char *what) {
   if (!ok)
@@ -187,16 +184,6 @@ private:
   ggml_tensor *x = nullptr, *result = nullptr;
 };
 
-template <typename F> bool guarded(F f) {
-  try {
-    f();
-    return true;
-  } catch (const std::exception &error) {
-    message = error.what();
-    return false;
-  }
-}
-
 ggml_type typeNamed(const std::string &name) {
   for (int i = 0; i < GGML_TYPE_COUNT; ++i)
     if (const char *known = ggml_type_name(static_cast<ggml_type>(i)); known && name == known)
@@ -213,18 +200,18 @@ extern "C" {
 void *ggml_layer_create(int64_t hidden, int64_t width, int64_t experts, int64_t k, int renormalise, const char *type,
                         int bf16Source, const char *cache, const void *router, const void *gateUp, const void *down) {
   Layer *layer = nullptr;
-  guarded([&] {
+  bench::guarded([&] {
     layer = new Layer(hidden, width, experts, k, renormalise, typeNamed(type), bf16Source, cache, router, gateUp, down);
   });
   return layer;
 }
 
 int ggml_layer_prepare(void *layer, int64_t tokens) {
-  return guarded([&] { static_cast<Layer *>(layer)->prepare(tokens); });
+  return bench::guarded([&] { static_cast<Layer *>(layer)->prepare(tokens); });
 }
 
 int ggml_layer_run(void *layer, const void *x) {
-  return guarded([&] { static_cast<Layer *>(layer)->run(x); });
+  return bench::guarded([&] { static_cast<Layer *>(layer)->run(x); });
 }
 
 void ggml_layer_output(void *layer, void *to) { static_cast<Layer *>(layer)->output(to); }
@@ -233,5 +220,5 @@ void ggml_layer_set_threads(void *layer, int count) { static_cast<Layer *>(layer
 
 const char *ggml_layer_buffers(void *layer) { return static_cast<Layer *>(layer)->buffers(); }
 
-const char *ggml_layer_error() { return message.c_str(); }
+const char *ggml_layer_error() { return bench::message.c_str(); }
 }

@@ -21,6 +21,20 @@ namespace moe {
 #include "dialect/Moe/Transforms/Passes.h.inc"
 } // namespace moe
 
+/// Whether `op` gives the same on every call, where what it takes from outside is `allowed`.
+static bool isPureFunctionOf(Operation *op, function_ref<bool(Value)> allowed) {
+  if (!isa<ml_program::GlobalLoadConstOp>(op) && !isMemoryEffectFree(op))
+    return false;
+  // Regions (linalg bodies) may use values from above.
+  WalkResult result = op->walk([&](Operation *inner) {
+    bool all = llvm::all_of(inner->getOperands(), [&](Value operand) {
+      return op->isAncestor(operand.getParentRegion()->getParentOp()) || allowed(operand);
+    });
+    return all ? WalkResult::advance() : WalkResult::interrupt();
+  });
+  return !result.wasInterrupted();
+}
+
 /// The ops `value` is computed by, operands first; false if it depends on more than parameters and constants.
 static bool collectSlice(Value value, SetVector<Operation *> &slice) {
   Operation *op = value.getDefiningOp();
@@ -28,20 +42,10 @@ static bool collectSlice(Value value, SetVector<Operation *> &slice) {
     return false;
   if (slice.contains(op))
     return true;
-  if (!isa<ml_program::GlobalLoadConstOp>(op) && !isMemoryEffectFree(op))
+  if (!isPureFunctionOf(op, [&](Value operand) { return collectSlice(operand, slice); }))
     return false;
-  // Regions (linalg bodies) may use values from above.
-  bool parameterOnly = true;
-  op->walk([&](Operation *inner) {
-    for (Value operand : inner->getOperands()) {
-      bool isLocal = op->isAncestor(operand.getParentRegion()->getParentOp());
-      if (parameterOnly && !isLocal)
-        parameterOnly = collectSlice(operand, slice);
-    }
-  });
-  if (parameterOnly)
-    slice.insert(op);
-  return parameterOnly;
+  slice.insert(op);
+  return true;
 }
 
 bool moe::isParameterOnly(Value value) {
@@ -76,19 +80,11 @@ void MoePrepareParametersPass::findParameterOnly(func::FuncOp function) {
   function.walk([&](Operation *op) {
     if (op->getParentOp() != function || op->hasTrait<OpTrait::IsTerminator>())
       return;
-    bool pure = isa<ml_program::GlobalLoadConstOp>(op) || isMemoryEffectFree(op);
-    auto dependsOnlyOnThem = [&](Operation *inner) {
-      return llvm::all_of(inner->getOperands(), [&](Value operand) {
-        if (operand.getParentRegion() != &function.getBody())
-          return op->isAncestor(operand.getParentRegion()->getParentOp());
-        return operand.getDefiningOp() && parameterOnly.contains(operand.getDefiningOp());
-      });
+    auto isKnown = [&](Value operand) {
+      Operation *definition = operand.getDefiningOp();
+      return definition && parameterOnly.contains(definition);
     };
-    if (!pure)
-      return;
-    WalkResult result = op->walk(
-        [&](Operation *inner) { return dependsOnlyOnThem(inner) ? WalkResult::advance() : WalkResult::interrupt(); });
-    if (!result.wasInterrupted())
+    if (isPureFunctionOf(op, isKnown))
       parameterOnly.insert(op);
   });
 }
