@@ -593,9 +593,10 @@ def GroupedMatmulToThreads : Pass<"moe-grouped-matmul-to-threads", "::mlir::gpu:
     f32 sums): the block takes 128 rows and 128 columns (of all weights together: gate and up lie side by side, and their sums
     meet in one thread), or 16 rows where the op has the attribute `moe.few_rows`. Rows are gathered on the way into shared memory by asynchronous
     copies in three or four stages; rows and columns that do not exist are filled with zeros. Each sum has one order (k
-    ascending, 16 at a time), whatever the shape of the block.
+    ascending, 16 at a time), whatever the shape of the block. Copies are 16 bytes long, or 8 or 4 where rows only begin at
+    multiples of that; a thread stores 16 bytes at once where rows of the result allow it.
 
-    Anything else (f32, odd sizes) is one chain of fused multiply-adds per element, k ascending, in one thread.
+    Anything else (f32, rows of an odd number of elements) is one chain of fused multiply-adds per element, k ascending, in one thread.
 
     ```mlir
     moe.grouped_matmul rows(%x : memref<?x64xf32>) weights(%w : memref<1x32x64xf32>) groups(%o : memref<2xi32>)

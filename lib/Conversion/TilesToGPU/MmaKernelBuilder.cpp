@@ -4,8 +4,13 @@
 //
 // A stage of shared memory holds a tile of x and one of the weights, 64 bytes of k for each row. Tiles of several
 // weights lie one behind the other, and a warp has the same columns of each, so the sums of gate and up meet in one
-// thread. The 16-byte chunks of a row are exchanged by its number (chunk ^ (row / 2 % 4)): eight rows of an ldmatrix
-// then lie in different banks, and so do the copies.
+// thread. The 16-byte chunks of a row are exchanged by its number: eight rows of an ldmatrix then lie in different
+// banks, and so do the copies.
+//
+// An mma gives a thread two neighbours of each eight columns. Which columns of the result these eight are is free: they
+// are chosen so that what a thread has of several mma lies side by side, 16 bytes for one store. With G mma for that,
+// column 2 * i + j (j < 2) of the g-th one is 2 * G * i + 2 * g + j of the block of 8 * G columns. So the rows of
+// weights that an ldmatrix reads are those, and chunks of weights are exchanged by row / (2 * G), of x by row / 2.
 //
 // Per step along k: fragments of the second half are loaded, copies of a later tile are issued, the first half is
 // multiplied; after the barrier fragments of the next tile's first half are loaded while the second half is
@@ -20,12 +25,15 @@
 #include "dialect/Moe/IR/MoeOps.h"
 #include "lib/Conversion/TilesToCPU/Epilogue.h"
 
+#include "mlir/AsmParser/AsmParser.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+#include <numeric>
 
 using namespace mlir;
 using namespace moe;
@@ -36,6 +44,9 @@ static constexpr int64_t chunkBytes = 16, chunksPerRow = rowBytes / chunkBytes;
 static constexpr int64_t rowsPerCopy = mmaThreads / chunksPerRow;
 /// An ldmatrix.x4 loads 16 x 16 elements: all of A for an mma, B for two.
 static constexpr int64_t fragment = 16;
+
+/// What a thread stores at once.
+static constexpr int64_t storeBytes = 16;
 
 static Type elementOf(Value memref) { return cast<MemRefType>(memref.getType()).getElementType(); }
 
@@ -50,6 +61,17 @@ static std::optional<int64_t> rowStride(Value memref, unsigned dim) {
   return strides[dim];
 }
 
+/// Bytes of the asynchronous copies that rows of 16-bit elements of `memref` along `dim` are made of: the most that
+/// every row begins and ends at a multiple of. None if no copy is so small.
+static std::optional<int64_t> copyBytes(Value memref, unsigned dim, int64_t depth) {
+  std::optional<int64_t> stride = rowStride(memref, dim);
+  if (stride)
+    for (int64_t bytes : {16, 8, 4})
+      if (2 * *stride % bytes == 0 && 2 * depth % bytes == 0)
+        return bytes;
+  return std::nullopt;
+}
+
 std::optional<MmaShape> moe::chooseMmaShape(GroupedMatmulOp op, bool fewRows) {
   MmaShape shape = fewRows ? MmaShape{16, 128, 1, 4, 4} : MmaShape{128, 128, 2, 2, 3};
   int64_t weights = op.getWeights().size(), perWarp = shape.columns / weights / shape.warpColumns;
@@ -58,12 +80,10 @@ std::optional<MmaShape> moe::chooseMmaShape(GroupedMatmulOp op, bool fewRows) {
     return std::nullopt;
   if (shape.columns % (weights * rowsPerCopy) || perWarp % fragment)
     return std::nullopt;
-  auto inChunks = [](std::optional<int64_t> stride) { return stride && *stride % (chunkBytes / 2) == 0; };
   for (Value weight : op.getWeights())
-    if (elementOf(weight) != element || !inChunks(rowStride(weight, 1)))
+    if (elementOf(weight) != element || !copyBytes(weight, 1, op.getDepth()))
       return std::nullopt;
-  // Pairs and groups of eight columns are whole or absent.
-  if (!inChunks(rowStride(op.getX(), 0)) || op.getDepth() % (chunkBytes / 2) || op.getColumnDivisor() % 8)
+  if (!copyBytes(op.getX(), 0, op.getDepth()))
     return std::nullopt;
   return shape;
 }
@@ -74,7 +94,10 @@ public:
   MmaBuilder(GroupedMatmulOp op, const MmaShape &shape, gpu::GPUFuncOp kernel)
       : b(op), op(op), loc(op.getLoc()), shape(shape), kernel(kernel), weights(op.getWeights().size()),
         perWeight(shape.columns / weights), perWarp(perWeight / shape.warpColumns),
-        rowFragments(shape.rows / shape.warpRows / fragment), columnFragments(weights * perWarp / fragment) {}
+        rowFragments(shape.rows / shape.warpRows / fragment), columnFragments(weights * perWarp / fragment) {
+    int64_t elementBytes = llvm::divideCeil(elementOf(op.getInit()).getIntOrFloatBitWidth(), 8);
+    run = 2 * std::min(perWarp / 8, std::clamp<int64_t>(storeBytes / elementBytes / 2, 2, 4));
+  }
 
   void build();
 
@@ -109,7 +132,7 @@ private:
   Fragments loadFragments(Value stage, int64_t half);
   void multiply(const Fragments &fragments, MutableArrayRef<Value> sums, bool reversed);
   void epilogue(Value firstRow, Value firstColumn, ArrayRef<Value> sums);
-  void storePair(Value row, Value column, ArrayRef<Value> left, ArrayRef<Value> right);
+  void store(Value row, Value column, ArrayRef<Value> rowScalars, ArrayRef<SmallVector<Value>> columns);
   /// Until the next tile is there, for all threads.
   void wait() {
     NVVM::CpAsyncWaitGroupOp::create(b, loc, shape.stages - 2);
@@ -122,6 +145,11 @@ private:
   }
   /// Where the four sums of a row fragment, weight and eight columns begin.
   size_t sumAt(int64_t row, int64_t column8) { return (row * 2 * columnFragments + column8) * 4; }
+  /// The chunk in whose place the chunk `chunk` of the row `row` lies, and the other way around; rows are exchanged in
+  /// sets of `rowsPerSet`.
+  Value swizzled(Value chunk, Value row, int64_t rowsPerSet) {
+    return make<arith::XOrIOp>(chunk, make<arith::RemUIOp>(make<arith::DivUIOp>(row, rowsPerSet), chunksPerRow));
+  }
 
   OpBuilder b;
   GroupedMatmulOp op;
@@ -129,17 +157,19 @@ private:
   MmaShape shape;
   gpu::GPUFuncOp kernel;
   int64_t weights, perWeight, perWarp, rowFragments, columnFragments;
+  int64_t run; ///< neighbouring columns of a weight that a thread has sums of
 
   Value begin, rows, columns;              ///< of the tile, i32
   Value shared;                            ///< pointer
   Value lane, warpRow, warpColumn;         ///< i32
-  Value copyRow, copyChunk, copyOffset;    ///< of this thread, i32
+  Value copyRow, copyOffset;               ///< of this thread, i32
+  Value copyChunkA, copyChunkB;            ///< of the rows, i32
   Value copies;                            ///< whether this thread copies rows of x; null: all do
   Value offsetA, offsetB;                  ///< of ldmatrix in a stage, without the chunk
   SmallVector<Value> chunkA, chunkB;       ///< bytes, for each half of a stage
   SmallVector<Value> pointersA, pointersB; ///< of the rows this thread copies
   Value leftA, leftB;                      ///< rows from this thread's first one to the end, i32
-  Value chosen;                            ///< with choices: bit 4 + n says that there is an n-th row of x to copy
+  Value chosen;                            ///< with choices: bytes of a copy << n, if there is an n-th row of x to copy
 };
 } // namespace
 
@@ -182,13 +212,12 @@ void MmaBuilder::prepare() {
   warpRow = make<arith::RemUIOp>(warp, shape.warpRows);
   warpColumn = make<arith::DivUIOp>(warp, shape.warpRows);
 
-  auto swizzled = [&](Value chunk, Value row) {
-    Value pair = make<arith::AndIOp>(make<arith::ShRUIOp>(row, 1), chunksPerRow - 1);
-    return make<arith::MulIOp>(make<arith::XOrIOp>(chunk, pair), chunkBytes);
-  };
+  // Threads write to shared memory side by side; what they read depends on what has to lie there.
   copyRow = make<arith::DivUIOp>(thread, chunksPerRow);
-  copyChunk = make<arith::RemUIOp>(thread, chunksPerRow);
-  copyOffset = make<arith::AddIOp>(make<arith::MulIOp>(copyRow, rowBytes), swizzled(copyChunk, copyRow));
+  copyOffset = make<arith::MulIOp>(thread, chunkBytes);
+  Value place = make<arith::RemUIOp>(thread, chunksPerRow);
+  copyChunkA = swizzled(place, copyRow, 2);
+  copyChunkB = swizzled(place, copyRow, run);
   if (shape.rows < rowsPerCopy)
     copies = less(copyRow, i32(shape.rows));
 
@@ -196,26 +225,28 @@ void MmaBuilder::prepare() {
   Value rowA = make<arith::RemUIOp>(lane, fragment);
   Value firstA = make<arith::MulIOp>(warpRow, shape.rows / shape.warpRows);
   offsetA = make<arith::MulIOp>(make<arith::AddIOp>(firstA, rowA), rowBytes);
-  // Of the weights: 8 columns, first and second 16 bytes, then 8 more.
-  Value rowB = make<arith::AndIOp>(lane, 7);
-  rowB = make<arith::AddIOp>(rowB, make<arith::MulIOp>(make<arith::ShRUIOp>(lane, 4), 8));
+  // Of the weights: the columns of an mma, first and second 16 bytes, then those of the next mma.
+  Value inMma = make<arith::AndIOp>(lane, 7);
+  Value rowB = make<arith::MulIOp>(make<arith::DivUIOp>(inMma, 2), run);
+  rowB = make<arith::AddIOp>(rowB, make<arith::RemUIOp>(inMma, 2));
+  rowB = make<arith::AddIOp>(rowB, make<arith::MulIOp>(make<arith::ShRUIOp>(lane, 4), 2));
   Value firstB = make<arith::MulIOp>(warpColumn, perWarp);
   offsetB = make<arith::MulIOp>(make<arith::AddIOp>(firstB, rowB), rowBytes);
   offsetB = make<arith::AddIOp>(offsetB, shape.rows * rowBytes);
   for (int64_t half = 0; half < 2; ++half) {
-    chunkA.push_back(swizzled(make<arith::AddIOp>(make<arith::ShRUIOp>(lane, 4), 2 * half), rowA));
-    Value second = make<arith::AndIOp>(make<arith::ShRUIOp>(lane, 3), 1);
-    chunkB.push_back(swizzled(make<arith::AddIOp>(second, 2 * half), rowB));
+    Value first = make<arith::AddIOp>(make<arith::ShRUIOp>(lane, 4), 2 * half);
+    chunkA.push_back(make<arith::MulIOp>(swizzled(first, rowA, 2), chunkBytes));
+    first = make<arith::AddIOp>(make<arith::AndIOp>(make<arith::ShRUIOp>(lane, 3), 1), 2 * half);
+    chunkB.push_back(make<arith::MulIOp>(swizzled(first, rowB, run), chunkBytes));
   }
 }
 
 /// Which rows this thread copies: those that do not exist become zero bytes to copy, and the copy fills in zeros.
 void MmaBuilder::preparePointers(Value firstRow, Value firstColumn) {
   auto pointer = LLVM::LLVMPointerType::get(b.getContext(), 1);
-  Value chunk = make<arith::MulIOp>(toIndex(copyChunk), chunkBytes);
-  auto pointerTo = [&](Value base, Value row, int64_t stride) -> Value {
+  auto pointerTo = [&](Value base, Value row, int64_t stride, Value chunk) -> Value {
     Value address = make<arith::AddIOp>(base, make<arith::MulIOp>(row, 2 * stride));
-    address = make<arith::AddIOp>(address, chunk);
+    address = make<arith::AddIOp>(address, make<arith::MulIOp>(toIndex(chunk), chunkBytes));
     return LLVM::IntToPtrOp::create(b, loc, pointer,
                                     arith::IndexCastOp::create(b, loc, b.getI64Type(), address).getResult());
   };
@@ -225,6 +256,7 @@ void MmaBuilder::preparePointers(Value firstRow, Value firstColumn) {
   leftA = make<arith::SubIOp>(make<arith::SubIOp>(rows, firstRow), copyRow);
   leftB = make<arith::SubIOp>(make<arith::SubIOp>(columns, firstColumn), copyRow);
   Value baseA = addressOf(op.getX()), last = make<arith::SubIOp>(rows, 1);
+  int64_t each = *copyBytes(op.getX(), 0, op.getDepth());
   for (int64_t at = 0; at < shape.rows; at += rowsPerCopy) {
     Value row = make<arith::AddIOp>(firstRow, make<arith::AddIOp>(copyRow, at));
     Value exists = less(row, rows);
@@ -233,16 +265,17 @@ void MmaBuilder::preparePointers(Value firstRow, Value firstColumn) {
       Value choice = memref::LoadOp::create(b, loc, op.getChoices(), toIndex(row));
       exists = make<arith::AndIOp>(exists, arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge, choice, i32(0)));
       row = make<arith::DivUIOp>(make<arith::MaxSIOp>(choice, 0), op.getFanout());
-      chosen = make<arith::OrIOp>(chosen, select(exists, i32(chunkBytes << pointersA.size()), i32(0)));
+      chosen = make<arith::OrIOp>(chosen, select(exists, i32(each << pointersA.size()), i32(0)));
     }
-    pointersA.push_back(pointerTo(baseA, toIndex(row), *rowStride(op.getX(), 0)));
+    pointersA.push_back(pointerTo(baseA, toIndex(row), *rowStride(op.getX(), 0), copyChunkA));
   }
   Value first;
   for (int64_t at = 0; at < shape.columns; at += rowsPerCopy) {
     Value weight = op.getWeights()[at / perWeight];
     // One pointer for each weight: its other rows lie at constant distances. Where there is no row nothing is read.
     if (at % perWeight == 0)
-      first = pointerTo(addressOf(weight), toIndex(make<arith::AddIOp>(firstColumn, copyRow)), *rowStride(weight, 1));
+      first = pointerTo(addressOf(weight), toIndex(make<arith::AddIOp>(firstColumn, copyRow)), *rowStride(weight, 1),
+                        copyChunkB);
     Value distance = LLVM::ConstantOp::create(b, loc, b.getI64Type(),
                                               b.getI64IntegerAttr(at % perWeight * *rowStride(weight, 1) * 2));
     pointersB.push_back(globalAt(first, distance));
@@ -252,28 +285,43 @@ void MmaBuilder::preparePointers(Value firstRow, Value firstColumn) {
 /// Starts the copies of the tile that begins at element `k` (i32) to `stage`, as one group; behind the end of k they
 /// fill in zeros.
 void MmaBuilder::copyTile(Value k, Value stage) {
-  Value exists = less(make<arith::AddIOp>(k, make<arith::MulIOp>(copyChunk, chunkBytes / 2)), i32(op.getDepth()));
   Value bytes = make<arith::MulIOp>(k, 2);
   Value to = make<arith::AddIOp>(stage, copyOffset);
-  auto copy = [&](Value pointer, Value size, int64_t offset) {
-    NVVM::CpAsyncOp::create(b, loc, sharedAt(to, offset), globalAt(pointer, bytes), chunkBytes,
-                            NVVM::LoadCacheModifierKind::CG, select(exists, size, i32(0)));
+  int64_t depth = op.getDepth();
+  // Where k ends with a stage, all chunks of a row are there or none.
+  bool wholeStages = depth % MmaShape::depth == 0;
+  Value isInside = wholeStages ? less(k, i32(depth)) : Value();
+  auto copyChunk = [&](Value pointer, Value chunk, Value size, int64_t offset, int64_t copyBytes) {
+    for (int64_t part = 0; part < chunkBytes; part += copyBytes) {
+      Value exists = isInside;
+      if (!wholeStages) {
+        Value element = make<arith::AddIOp>(k, make<arith::MulIOp>(chunk, chunkBytes / 2));
+        exists = less(make<arith::AddIOp>(element, part / 2), i32(depth));
+      }
+      auto cache = copyBytes == 16 ? NVVM::LoadCacheModifierKind::CG : NVVM::LoadCacheModifierKind::CA;
+      Value from = globalAt(pointer, part == 0 ? bytes : make<arith::AddIOp>(bytes, part));
+      NVVM::CpAsyncOp::create(b, loc, sharedAt(to, offset + part), from, copyBytes, cache,
+                              select(exists, size, i32(0)));
+    }
   };
   // Compared again in each step: a register for every row is more than there are.
-  auto sizeOf = [&](Value left, int64_t row) { return select(less(i32(row), left), i32(chunkBytes), i32(0)); };
+  auto sizeOf = [&](Value left, int64_t row, int64_t bytes) {
+    return select(less(i32(row), left), i32(bytes), i32(0));
+  };
   {
     OpBuilder::InsertionGuard guard(b);
     if (copies)
       b.setInsertionPoint(scf::IfOp::create(b, loc, copies, /*withElseRegion=*/false).thenYield());
+    int64_t each = *copyBytes(op.getX(), 0, depth);
     for (auto [number, pointer] : llvm::enumerate(pointersA)) {
       int64_t row = number * rowsPerCopy;
-      copy(pointer, chosen ? make<arith::AndIOp>(make<arith::ShRUIOp>(chosen, number), chunkBytes) : sizeOf(leftA, row),
-           row * rowBytes);
+      Value size = chosen ? make<arith::AndIOp>(make<arith::ShRUIOp>(chosen, number), each) : sizeOf(leftA, row, each);
+      copyChunk(pointer, copyChunkA, size, row * rowBytes, each);
     }
   }
   for (auto [number, pointer] : llvm::enumerate(pointersB)) {
-    int64_t row = number * rowsPerCopy;
-    copy(pointer, sizeOf(leftB, row % perWeight), (shape.rows + row) * rowBytes);
+    int64_t row = number * rowsPerCopy, each = *copyBytes(op.getWeights()[row / perWeight], 1, depth);
+    copyChunk(pointer, copyChunkB, sizeOf(leftB, row % perWeight, each), (shape.rows + row) * rowBytes, each);
   }
   NVVM::CpAsyncCommitGroupOp::create(b, loc);
 }
@@ -293,8 +341,10 @@ MmaBuilder::Fragments MmaBuilder::loadFragments(Value stage, int64_t half) {
     load(atA, row * fragment, fragments.a);
   Value atB = make<arith::AddIOp>(make<arith::AddIOp>(stage, offsetB), chunkB[half]);
   for (int64_t weight = 0; weight < weights; ++weight)
-    for (int64_t column = 0; column < perWarp; column += fragment)
-      load(atB, weight * perWeight + column, fragments.b);
+    for (int64_t column = 0; column < perWarp; column += fragment) {
+      int64_t inBlock = column % (4 * run); // of the mma's columns; two mma have them in pairs
+      load(atB, weight * perWeight + column - inBlock + inBlock / 4, fragments.b);
+    }
   return fragments;
 }
 
@@ -325,35 +375,34 @@ void MmaBuilder::multiply(const Fragments &fragments, MutableArrayRef<Value> sum
     }
 }
 
-/// Two neighbouring columns of a row.
-void MmaBuilder::storePair(Value row, Value column, ArrayRef<Value> left, ArrayRef<Value> right) {
+/// Neighbouring columns of a row from `column` on; `columns` has the sums of each.
+void MmaBuilder::store(Value row, Value column, ArrayRef<Value> rowScalars, ArrayRef<SmallVector<Value>> columns) {
   SmallVector<Value> results;
-  const ArrayRef<Value> both[] = {left, right};
-  for (auto [number, sums] : llvm::enumerate(both)) {
-    Value at = make<arith::AddIOp>(column, number);
+  for (auto [number, sums] : llvm::enumerate(columns)) {
     SmallVector<Value> arguments(sums);
-    for (Value scalars : op.getRowScalars())
-      arguments.push_back(memref::LoadOp::create(b, loc, scalars, row));
+    llvm::append_range(arguments, rowScalars);
+    Value at = make<arith::AddIOp>(column, number);
     for (Value scalars : op.getColumnScalars())
       arguments.push_back(memref::LoadOp::create(b, loc, scalars, ValueRange{index(0), at}));
     results.push_back(cloneScalarEpilogue(b, op.getEpilogue().front(), arguments));
   }
   Value init = op.getInit();
-  Type element = elementOf(init);
-  std::optional<int64_t> stride = rowStride(init, 0);
-  if (!stride || *stride % 2 != 0) {
-    for (auto [number, result] : llvm::enumerate(results))
-      memref::StoreOp::create(b, loc, result, init, ValueRange{row, make<arith::AddIOp>(column, number)});
+  if (results.size() == 1) {
+    memref::StoreOp::create(b, loc, results.front(), init, ValueRange{row, column});
     return;
   }
-  Value pair = vector::FromElementsOp::create(b, loc, VectorType::get({2}, element), results);
-  auto store = vector::StoreOp::create(b, loc, pair, init, ValueRange{row, column});
-  store.setAlignment(2 * element.getIntOrFloatBitWidth() / 8);
+  auto type = VectorType::get({static_cast<int64_t>(results.size())}, elementOf(init));
+  Value vector = vector::FromElementsOp::create(b, loc, type, results);
+  auto store = vector::StoreOp::create(b, loc, vector, init, ValueRange{row, column});
+  store.setAlignment(type.getNumElements() * type.getElementTypeBitWidth() / 8);
 }
 
 void MmaBuilder::epilogue(Value firstRow, Value firstColumn, ArrayRef<Value> sums) {
-  Value inQuad = make<arith::MulIOp>(make<arith::AndIOp>(lane, 3), 2);
-  Value warpAt = make<arith::MulIOp>(warpColumn, perWarp);
+  // As many columns at once as are whole or absent, and aligned in every row.
+  int64_t width = std::gcd(run, std::gcd(rowStride(op.getInit(), 0).value_or(1), op.getColumnDivisor()));
+  Value inBlock = make<arith::MulIOp>(make<arith::AndIOp>(lane, 3), run);
+  Value firstOfThread =
+      make<arith::AddIOp>(firstColumn, make<arith::AddIOp>(make<arith::MulIOp>(warpColumn, perWarp), inBlock));
   for (int64_t row = 0; row < rowFragments; ++row)
     for (int64_t half = 0; half < 2; ++half) {
       Value at =
@@ -363,19 +412,23 @@ void MmaBuilder::epilogue(Value firstRow, Value firstColumn, ArrayRef<Value> sum
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPoint(exists.thenYield());
       Value outRow = toIndex(make<arith::AddIOp>(begin, inTile));
-      for (int64_t column8 = 0; column8 < perWarp / 8; ++column8) {
-        Value first = make<arith::AddIOp>(firstColumn, make<arith::AddIOp>(warpAt, column8 * 8));
-        auto inside = scf::IfOp::create(b, loc, less(first, columns), /*withElseRegion=*/false);
-        OpBuilder::InsertionGuard guard(b);
-        b.setInsertionPoint(inside.thenYield());
-        SmallVector<Value> left, right;
-        for (int64_t weight = 0; weight < weights; ++weight) {
-          size_t from = sumAt(row, weight * (perWarp / 8) + column8) + 2 * half;
-          left.push_back(sums[from]);
-          right.push_back(sums[from + 1]);
+      SmallVector<Value> rowScalars;
+      for (Value scalars : op.getRowScalars())
+        rowScalars.push_back(memref::LoadOp::create(b, loc, scalars, outRow));
+      for (int64_t mma = 0; mma < perWarp / 8; mma += run / 2)
+        for (int64_t from = 0; from < run; from += width) {
+          Value first = make<arith::AddIOp>(firstOfThread, mma * 8 + from);
+          auto inside = scf::IfOp::create(b, loc, less(first, columns), /*withElseRegion=*/false);
+          OpBuilder::InsertionGuard guard(b);
+          b.setInsertionPoint(inside.thenYield());
+          SmallVector<SmallVector<Value>> sumsOf(width);
+          for (int64_t column = 0; column < width; ++column)
+            for (int64_t weight = 0; weight < weights; ++weight) {
+              int64_t number = weight * (perWarp / 8) + mma + (from + column) / 2;
+              sumsOf[column].push_back(sums[sumAt(row, number) + 2 * half + (from + column) % 2]);
+            }
+          store(outRow, toIndex(first), rowScalars, sumsOf);
         }
-        storePair(outRow, toIndex(make<arith::AddIOp>(first, inQuad)), left, right);
-      }
     }
 }
 
@@ -394,6 +447,8 @@ void MmaBuilder::block(Value firstRow, Value firstColumn) {
   llvm::append_range(carried, first.b);
   carried.append({stage, i32((shape.stages - 1) * shape.stageBytes())});
   auto steps = scf::ForOp::create(b, loc, i32(0), i32(op.getDepth()), i32(MmaShape::depth), carried);
+  // Even of few steps: addresses of several need more registers than there are.
+  steps->setAttr("loop_annotation", parseAttribute("#llvm.loop_annotation<unroll = <disable = true>>", b.getContext()));
   {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToEnd(steps.getBody());

@@ -33,7 +33,7 @@ struct MmaShape {
 };
 
 /// The shape for `op`; with `fewRows` one that reads the weights once for up to 16 rows. None where tensor cores cannot
-/// do the op: only for 16-bit rows and weights of one type, a tile of one group, and rows in multiples of 16 bytes.
+/// do the op: only for 16-bit rows and weights of one type, a tile of one group, and rows in multiples of 4 bytes.
 std::optional<MmaShape> chooseMmaShape(GroupedMatmulOp op, bool fewRows);
 
 /// Emits the kernel of `shape` in front of `op`, which stays. `kernel` gets the shared memory.

@@ -1,9 +1,9 @@
 // RUN: moe-opt %s --pass-pipeline='builtin.module(gpu.module(gpu.func(moe-grouped-matmul-to-threads)))' --split-input-file --verify-diagnostics | FileCheck %s
 
-// Rows of 120 bytes do not go in chunks of 16. One group, whose rows are those that were stored as offsets: the buffer goes.
+// Rows of 122 bytes have no copies: their ends are no multiples of 4 bytes. One group, whose rows are those that were stored as offsets: the buffer goes.
 // CHECK-LABEL: gpu.func @tile
 gpu.module @kernels {
-  gpu.func @tile(%x: memref<?x60xbf16>, %w: memref<1x32x60xbf16>, %choices: memref<?xi32>, %scale: memref<?xf32>,
+  gpu.func @tile(%x: memref<?x61xbf16>, %w: memref<1x32x61xbf16>, %choices: memref<?xi32>, %scale: memref<?xf32>,
                  %y: memref<?x32xbf16>, %rows: i32, %bytes: memref<64xi8>)
       kernel attributes {known_block_size = array<i32: 128, 1, 1>} {
     %c0 = arith.constant 0 : index
@@ -18,15 +18,15 @@ gpu.module @kernels {
     // CHECK:   %[[CHOICE:.*]] = memref.load %{{.*}} : memref<?xi32>
     // CHECK:   %[[EXISTS:.*]] = arith.cmpi sge, %[[CHOICE]]
     // CHECK:   %[[SUM:.*]] = scf.for %[[K:[a-z0-9]+]] = {{.*}} -> (f32)
-    // CHECK:     memref.load %{{.*}}, %[[K]]] : memref<?x60xbf16>
+    // CHECK:     memref.load %{{.*}}, %[[K]]] : memref<?x61xbf16>
     // CHECK:     arith.select %[[EXISTS]]
-    // CHECK:     memref.load %{{.*}}, %[[K]]] : memref<1x32x60xbf16>
+    // CHECK:     memref.load %{{.*}}, %[[K]]] : memref<1x32x61xbf16>
     // CHECK:     math.fma
     // CHECK:   %[[GATE:.*]] = memref.load %{{.*}} : memref<?xf32>
     // CHECK:   arith.mulf %[[SUM]], %[[GATE]]
     // CHECK:   arith.truncf
     // CHECK:   memref.store
-    moe.grouped_matmul rows(%x : memref<?x60xbf16>) weights(%w : memref<1x32x60xbf16>) groups(%o : memref<2xi32>)
+    moe.grouped_matmul rows(%x : memref<?x61xbf16>) weights(%w : memref<1x32x61xbf16>) groups(%o : memref<2xi32>)
         choices(%choices : memref<?xi32>) row_scalars(%scale : memref<?xf32>) outs(%y : memref<?x32xbf16>)
         attributes {fanout = 2 : i64} {
     ^bb0(%acc: f32, %s: f32):
@@ -57,6 +57,9 @@ gpu.module @kernels {
 
 // Tensor cores: rows gathered by asynchronous copies in three stages, of which the second to last is waited for; four warps
 // of 64 x 64. Gate and up lie side by side, so a fragment's sums of both meet in one thread.
+// The loop over k stays one.
+// CHECK: #[[UNROLL:[a-z_0-9]+]] = #llvm.loop_unroll<disable = true>
+// CHECK: #[[$ROLLED:[a-z_0-9]+]] = #llvm.loop_annotation<unroll = #[[UNROLL]]>
 // CHECK-LABEL: gpu.func @mma
 // CHECK-SAME: workgroup(%{{.*}} : memref<49152xi8, #gpu.address_space<workgroup>> {llvm.align = 1024 : i64})
 gpu.module @kernels {
@@ -86,8 +89,10 @@ gpu.module @kernels {
     // CHECK-COUNT-8: nvvm.ldmatrix
     // CHECK-COUNT-32: nvvm.mma.sync
     // CHECK-NOT: nvvm.mma.sync
+    // CHECK: } {loop_annotation = #[[$ROLLED]]}
     // CHECK: arith.mulf
-    // CHECK: vector.store %{{.*}} {alignment = 4 : i64} : memref<?x64xbf16>, vector<2xbf16>
+    // Eight neighbouring columns of a thread: 16 bytes.
+    // CHECK: vector.store %{{.*}} {alignment = 16 : i64} : memref<?x64xbf16>, vector<8xbf16>
     // CHECK: nvvm.cp.async.wait.group 0
     moe.grouped_matmul rows(%x : memref<?x64xbf16>) weights(%g, %u : memref<1x64x64xbf16>, memref<1x64x64xbf16>)
         groups(%o : memref<2xi32>) choices(%choices : memref<?xi32>) outs(%y : memref<?x64xbf16>)
@@ -115,10 +120,38 @@ gpu.module @kernels {
     // CHECK: scf.if
     // CHECK: nvvm.cp.async.wait.group 2
     // CHECK: nvvm.mma.sync {{.*}} : (vector<2xf16>, vector<2xf16>, f32)
+    // CHECK: vector.store %{{.*}} {alignment = 16 : i64} : memref<?x128xf32>, vector<4xf32>
     moe.grouped_matmul rows(%x : memref<?x64xf16>) weights(%w : memref<1x128x64xf16>) groups(%o : memref<2xi32>)
         outs(%y : memref<?x128xf32>) attributes {moe.few_rows} {
     ^bb0(%a: f32):
       moe.yield %a : f32
+    }
+    gpu.return
+  }
+
+  // CHECK-LABEL: gpu.func @narrow
+  // Rows of x and weights begin at multiples of 8 bytes: two copies for 16 bytes, of which each is there or not since k ends
+  // in the middle of a stage. An odd number of columns: one at a time, if it is there.
+  gpu.func @narrow(%x: memref<?x36xbf16>, %w: memref<1x9x36xbf16>, %y: memref<?x9xbf16>, %rows: i32)
+      kernel attributes {known_block_size = array<i32: 128, 1, 1>} {
+    %c0 = arith.constant 0 : index
+    %c1 = arith.constant 1 : index
+    %zero = arith.constant 0 : i32
+    %o = memref.alloca() : memref<2xi32>
+    memref.store %zero, %o[%c0] : memref<2xi32>
+    memref.store %rows, %o[%c1] : memref<2xi32>
+    // CHECK: arith.cmpi slt, %{{.*}}, %c36_i32
+    // CHECK: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 8, cache = ca, %{{.*}}
+    // CHECK: scf.for %{{.*}} = %c0_i32{{.*}} to %c36_i32{{.*}} step %c32_i32
+    // CHECK-COUNT-10: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 8, cache = ca
+    // CHECK: nvvm.mma.sync
+    // CHECK: scf.if
+    // CHECK: memref.store %{{.*}} : memref<?x9xbf16>
+    moe.grouped_matmul rows(%x : memref<?x36xbf16>) weights(%w : memref<1x9x36xbf16>) groups(%o : memref<2xi32>)
+        outs(%y : memref<?x9xbf16>) attributes {moe.few_rows} {
+    ^bb0(%a: f32):
+      %t = arith.truncf %a : f32 to bf16
+      moe.yield %t : bf16
     }
     gpu.return
   }
