@@ -68,6 +68,7 @@ typedef struct MoeModelDevice {
   void (*free)(void *device);
   void (*fill)(void *device, int32_t value, int64_t bytes);
   const void *(*upload)(const void *host, int64_t bytes);
+  const char *(*takeCounters)(void);
 } MoeModelDevice;
 
 /// Data emitted by the compiler. The table ends with a row of null pointers. The manifest is JSON (see

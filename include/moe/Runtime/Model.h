@@ -104,6 +104,10 @@ public:
   /// too large to address.
   Tensor makeState(std::string name, DType dtype, std::vector<int64_t> shape) const;
 
+  /// Counters of the kernels that ran since the last call of this function, as JSON (moe_rt_gpu_take_counters); empty
+  /// if the model's device does not count.
+  std::string takeKernelCounters() const;
+
   /// Calls an entry of this model on `inputs` (arguments of role input in order; dtype and shape must be the
   /// argument's) and returns its results. Throws InternalError if the program lacks code for the entry.
   std::vector<Tensor> call(const EntryInfo &entry, std::span<const Tensor> inputs, const Extra &extra) const;

@@ -4,6 +4,7 @@
 
 #include "Calibrate.h"
 #include "Commands.h"
+#include "KernelCounters.h"
 #include "Progress.h"
 #include "moe/Runtime/Error.h"
 #include "moe/Runtime/LanguageModel.h"
@@ -147,6 +148,43 @@ Prepared prepareCall(const Model &model, const EntryInfo &entry, int64_t tokens)
   return {call, past};
 }
 
+/// Bytes of the tensors that a call is given and returns, as the device has them.
+double bytesInAndOut(const EntryInfo &entry, int64_t tokens, const std::vector<Tensor> &results) {
+  double bytes = 0;
+  for (const ArgumentInfo *argument : entry.withRole(Role::Input)) {
+    std::vector<int64_t> shape = argument->shape;
+    if (entry.kind == EntryKind::LanguageModel)
+      shape = {tokens};
+    std::replace(shape.begin(), shape.end(), dynamicSize, tokens);
+    bytes += double(tensorBytes(argument->dtype, shape).value_or(0));
+  }
+  for (const Tensor &result : results)
+    bytes += double(result.size);
+  return bytes;
+}
+
+/// One call on a device that counts.
+CountedCall countCall(const Model &model, const EntryInfo &entry, int64_t tokens) {
+  const Manifest &manifest = model.manifest();
+  Prepared prepared = prepareCall(model, entry, tokens);
+  if (model.takeKernelCounters().empty())
+    throw InputError("bench --counters: expected a program whose kernels run on the emulator (moe-compile "
+                     "--target=cuda --run-on=host) but got one for " +
+                     model.isa());
+  std::vector<Tensor> results = prepared.call();
+  CountedCall counted{entry.name, tokens, 0, parseKernelCounters(model.takeKernelCounters())};
+  Call call;
+  call.tokens = double(tokens);
+  call.past = double(prepared.past);
+  call.counts = expertCounts(results, manifest.experts);
+  Cell cell;
+  cell.isa = model.isa();
+  cell.threads = 1;
+  estimate(manifest, entry, defaultMachine(), call, cell);
+  counted.leastBytes = cell.bytes + bytesInAndOut(entry, tokens, results);
+  return counted;
+}
+
 /// Returns the results of the first call, which is not measured: it meets cold pages and caches.
 std::vector<Tensor> measure(const Prepared &prepared, Cell &cell) {
   std::vector<Tensor> results = prepared.call();
@@ -263,6 +301,13 @@ void benchCommand(const Model &model, const BenchOptions &options) {
     for (int64_t count : {1, 16, 256})
       if (manifest.maxPositions == 0 || count <= manifest.maxPositions)
         tokens.push_back(count);
+  if (options.counters) {
+    std::vector<CountedCall> calls;
+    for (const EntryInfo *entry : entries)
+      for (int64_t length : tokens)
+        calls.push_back(countCall(model, *entry, length));
+    return writeOutput(options.json ? countersJson(calls) : countersTable(calls));
+  }
   int before = threadCount();
   std::vector<int64_t> threads = options.threads;
   if (threads.empty())

@@ -51,6 +51,7 @@ struct BenchOptions {
   std::string entry;            // empty: main, or all entries
   bool calibrate = false;       // measure the machine and leave
   bool stages = false;          // list what is predicted of each stage
+  bool counters = false;        // count what kernels do instead of measuring time
   bool json = false;
 };
 

@@ -190,6 +190,11 @@ Tensor Model::makeState(std::string name, DType dtype, std::vector<int64_t> shap
   return {std::move(name), dtype, std::move(shape), {memory, image.device->free}, uint64_t(*bytes)};
 }
 
+std::string Model::takeKernelCounters() const {
+  const char *text = image.device ? image.device->takeCounters() : nullptr;
+  return text ? text : "";
+}
+
 const unsigned char *Model::parameterData() const {
   if (!image.device || info.weightsSize == 0)
     return weights.data();

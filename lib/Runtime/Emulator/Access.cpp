@@ -139,9 +139,9 @@ static void access(const void *address, uint64_t bytes, uint32_t siteIndex) {
   uint64_t key = space == MoeSimtShared
                      ? reinterpret_cast<uintptr_t>(address) - reinterpret_cast<uintptr_t>(warp.block->shared)
                      : reinterpret_cast<uintptr_t>(address);
-  warp.requests.add(2 * siteIndex + (space == MoeSimtShared), thread.lane, key, warp.present & ~warp.exited,
-                    [&](uint32_t index, const Request &request) {
-                      machine.counters.add(index / 2, space, request, uint32_t(bytes), site.access & MoeSimtAtomic);
+  warp.requests.add(2 * siteIndex + (space == MoeSimtShared), thread.lane, key, uint32_t(bytes),
+                    warp.present & ~warp.exited, [&](uint32_t index, const Request &request) {
+                      machine.counters.add(index / 2, space, request, request.bytes, site.access & MoeSimtAtomic);
                     });
   machine.preempt();
 }
@@ -154,7 +154,7 @@ void moe::rt::simt::flushRequests(Warp &warp) {
   Machine &machine = Machine::get();
   warp.requests.flush([&](uint32_t index, const Request &request) {
     const MoeSimtSite &site = *machine.site(index / 2);
-    machine.counters.add(index / 2, index % 2 ? MoeSimtShared : MoeSimtGlobal, request, site.bytes,
+    machine.counters.add(index / 2, index % 2 ? MoeSimtShared : MoeSimtGlobal, request, request.bytes,
                          site.access & MoeSimtAtomic);
   });
 }
@@ -184,11 +184,12 @@ void moe_simt_copy_async(void *shared, const void *global, uint32_t bytes, uint3
   thread.copies.add({to, static_cast<const char *>(global), bytes, sourceBytes});
   uint32_t lanes = warp.present & ~warp.exited;
   auto count = [&](uint32_t index, const Request &request) {
-    machine.counters.add(index / 2, index % 2 ? MoeSimtShared : MoeSimtGlobal, request, bytes, /*atomic=*/false);
+    machine.counters.add(index / 2, index % 2 ? MoeSimtShared : MoeSimtGlobal, request, request.bytes,
+                         /*atomic=*/false);
   };
-  warp.requests.add(2 * site + 1, thread.lane, offset, lanes, count);
+  warp.requests.add(2 * site + 1, thread.lane, offset, bytes, lanes, count);
   if (sourceBytes)
-    warp.requests.add(2 * site, thread.lane, reinterpret_cast<uintptr_t>(global), lanes, count);
+    warp.requests.add(2 * site, thread.lane, reinterpret_cast<uintptr_t>(global), sourceBytes, lanes, count);
 }
 
 void moe::rt::simt::finishCopies(Thread &thread, uint32_t pending, bool all) {

@@ -111,6 +111,22 @@ void Counters::begin(size_t siteCount) {
   bySite.resize(siteCount);
 }
 
+Counters &Counters::operator+=(const Counters &other) {
+  products += other.products;
+  productOperations += other.productOperations;
+  collectives += other.collectives;
+  barriers += other.barriers;
+  instructions += other.instructions;
+  sectorsRead += other.sectorsRead;
+  sectorsWritten += other.sectorsWritten;
+  leastPendingGroups = std::min(leastPendingGroups, other.leastPendingGroups);
+  bySite.resize(std::max(bySite.size(), other.bySite.size()));
+  for (size_t site = 0; site < other.bySite.size(); ++site)
+    for (size_t space = 0; space < 2; ++space)
+      bySite[site][space] += other.bySite[site][space];
+  return *this;
+}
+
 void Counters::add(uint32_t site, uint32_t space, const Request &request, uint32_t bytes, bool atomic) {
   if (site >= bySite.size())
     bySite.resize(site + 1);

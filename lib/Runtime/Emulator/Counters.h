@@ -35,6 +35,7 @@ struct AccessCounts {
 /// Addresses of one request.
 struct Request {
   uint32_t mask = 0;
+  uint32_t bytes = 0; // at each address
   std::array<uint64_t, 32> addresses;
 };
 
@@ -59,6 +60,9 @@ public:
   /// Starts a launch with so many sites.
   void begin(size_t siteCount);
 
+  /// Adds another launch of the same kernel.
+  Counters &operator+=(const Counters &other);
+
   /// Counts a request of `site` to memory of `space`.
   void add(uint32_t site, uint32_t space, const Request &request, uint32_t bytes, bool atomic);
 
@@ -76,9 +80,10 @@ private:
 /// Accesses of one warp that are not yet complete requests.
 class Requests {
 public:
-  /// The access of `lane` at `site` (any index the owner likes). Calls `done(site, request)` if all lanes of `expected`
-  /// have now made it.
-  template <typename Done> void add(uint32_t site, uint32_t lane, uint64_t address, uint32_t expected, Done &&done) {
+  /// The access of `lane` at `site` (any index the owner likes) to `bytes` bytes, for all lanes the same. Calls
+  /// `done(site, request)` if all lanes of `expected` have now made it.
+  template <typename Done>
+  void add(uint32_t site, uint32_t lane, uint64_t address, uint32_t bytes, uint32_t expected, Done &&done) {
     if (site >= slots.size())
       slots.resize(site + 1);
     Slot &slot = slots[site];
@@ -96,6 +101,7 @@ public:
         slot.addresses.resize(needed);
     }
     slot.addresses[placeOf(execution, lane)] = address;
+    slot.bytes = bytes;
     if ((slot.lanes[execution] |= 1u << lane) == expected) {
       done(site, slot.take(execution));
       slot.lanes[execution] = 0;
@@ -122,11 +128,13 @@ private:
     std::array<uint32_t, 32> executions{}; // by lane
     std::vector<uint32_t> lanes;           // by execution: who made it; 0 if it is done
     std::vector<uint64_t> addresses;
+    uint32_t bytes = 0;
     bool isTouched = false;
 
     Request take(uint32_t execution) const {
       Request request;
       request.mask = lanes[execution];
+      request.bytes = bytes;
       for (uint32_t lane = 0; lane < 32; ++lane)
         request.addresses[lane] = addresses[placeOf(execution, lane)];
       return request;

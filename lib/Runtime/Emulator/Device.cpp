@@ -1,6 +1,7 @@
 //===- Device.cpp - the interface of a GPU, over the emulator -------------===//
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "KernelSums.h"
 #include "Machine.h"
 #include "moe/Runtime/Abi.h"
 #include "moe/Runtime/Emulator.h"
@@ -94,6 +95,17 @@ const void *moe_rt_gpu_upload(const void *host, int64_t bytes) {
 
 void moe_rt_gpu_synchronize() {}
 
+static KernelSums &kernelSums() {
+  static KernelSums sums;
+  return sums;
+}
+
+const char *moe_rt_gpu_take_counters() {
+  static std::string text;
+  text = kernelSums().take();
+  return text.c_str();
+}
+
 int64_t moe_rt_gpu_multiprocessors() { return configuredMachine().multiprocessors; }
 
 /// Appends a line with the counters of the last launch to the file that MOE_GPU_COUNTERS names ("-": standard error).
@@ -150,6 +162,7 @@ void moe_rt_gpu_launch(const MoeGpuKernel *kernel, int64_t gridX, int64_t gridY,
   machine.counters.sectorsRead = machine.memory.takeSectors(/*written=*/false);
   machine.counters.sectorsWritten = machine.memory.takeSectors(/*written=*/true);
   machine.memory.forgetWrites();
+  kernelSums().add(launch, machine.counters);
   reportCounters();
 }
 

@@ -2,6 +2,7 @@
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/Runtime/Emulator/Counters.h"
+#include "HostKernel.h"
 
 #include "gtest/gtest.h"
 
@@ -94,15 +95,43 @@ TEST(Counters, Sectors) {
 TEST(Counters, RequestsAreTheExecutionsOfAllLanes) {
   Requests requests;
   std::vector<uint32_t> masks;
-  auto done = [&](uint32_t, const Request &request) { masks.push_back(request.mask); };
+  auto done = [&](uint32_t, const Request &request) {
+    masks.push_back(request.mask);
+    EXPECT_EQ(request.bytes, 16u);
+  };
   // Two lanes, each twice, one after the other; lane 1 a third time.
   for (uint32_t lane : {0, 1})
     for (int i = 0; i < 2; ++i)
-      requests.add(7, lane, 100, 3, done);
+      requests.add(7, lane, 100, 16, 3, done);
   EXPECT_EQ(masks, (std::vector<uint32_t>{3, 3}));
-  requests.add(7, 1, 100, 3, done);
+  requests.add(7, 1, 100, 16, 3, done);
   requests.flush(done);
   EXPECT_EQ(masks, (std::vector<uint32_t>{3, 3, 2}));
   requests.flush(done);
   EXPECT_EQ(masks.size(), 3u);
+}
+
+TEST(Counters, SumsOfLaunches) {
+  float *from = moe::test::upload(std::vector<float>(32));
+  void *params = from;
+  moe_rt_gpu_take_counters(); // from now on
+  for (int i = 0; i < 2; ++i)
+    moe::test::launch(
+        [](void **params) {
+          // Ten lanes copy 16 bytes each: the others have nothing to do with global memory.
+          uint32_t lane = moe::test::laneIndex(), bytes = lane < 10 ? 16 : 0;
+          moe_simt_copy_async(moe::test::shared() + 4 * lane,
+                              moe::test::param<const float *>(params, 0) + 4 * (lane % 8), 16, bytes,
+                              moe::test::copy16);
+          moe_simt_copy_wait_all();
+        },
+        3, 32, 512, {&params});
+  std::string text = moe_rt_gpu_take_counters();
+  EXPECT_NE(text.find("[{\"kernel\": \"k\", \"launches\": 2, \"blocks\": 6, "), std::string::npos) << text;
+  EXPECT_NE(text.find("\"global\": {\"requests\": 6, \"bytes\": 960, \"sectors\": 24, \"sector_bytes_used\": 768, "
+                      "\"different_sectors_read\": 8, \"different_sectors_written\": 0}"),
+            std::string::npos)
+      << text;
+  EXPECT_STREQ(moe_rt_gpu_take_counters(), "[]");
+  moe_rt_gpu_free(from);
 }
