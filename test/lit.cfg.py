@@ -2,6 +2,7 @@
 #
 # Environment: MOE_CHECK_ROUNDTRIP=0 stops every moe-opt of the suite from verifying that what it reads survives printing
 # and parsing, as text and as bytecode. That is on by default: it costs little and finds syntax that does not round trip.
+# MOE_LONG_TESTS=1 runs what takes minutes, too (REQUIRES: long).
 import ctypes
 import os
 import platform
@@ -101,11 +102,16 @@ def loads(library):
         return False
 
 
-def find_ptxas():
-    """ptxas where moe-compile looks for it."""
+def find_cuda_tool(name, *more):
+    """A program of the CUDA toolkit, where moe-compile looks for it, or in the folders `more`."""
     folders = [os.path.join(os.environ["CUDA_HOME"], "bin")] if "CUDA_HOME" in os.environ else []
-    folders.append("/usr/local/cuda/bin")
-    return shutil.which("ptxas") or shutil.which("ptxas", path=os.pathsep.join(folders))
+    folders += ["/usr/local/cuda/bin", *more]
+    return shutil.which(name) or shutil.which(name, path=os.pathsep.join(folders))
+
+
+# scripts/setup fetches nvdisasm where there is none.
+nvdisasm = find_cuda_tool("nvdisasm", os.path.join(os.path.dirname(config.moe_tools_dir), "nvdisasm"))
+config.substitutions.append(("%nvdisasm", nvdisasm or "nvdisasm"))
 
 
 avx2 = {"avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"}  # x86-64-v3
@@ -117,11 +123,15 @@ for feature, present in {
     "avx512vnni": avx512 | {"avx512_vnni"} <= cpu_flags(),
     "cuda": os.path.exists("/dev/nvidiactl") and loads("libcuda.so.1"),
     "no-cuda-driver": not loads("libcuda.so.1"),
-    "ptxas": find_ptxas() is not None,
+    "ptxas": find_cuda_tool("ptxas") is not None,
+    "nvdisasm": nvdisasm is not None,
     "asserts": config.llvm_assertions.upper() in ("ON", "TRUE", "1"),
     "sanitizer": bool(config.moe_sanitizer),
+    "long": os.environ.get("MOE_LONG_TESTS", "0") not in ("", "0"),
 }.items():
     if present:
         config.available_features.add(feature)
 if "ptxas" not in config.available_features:
     lit_config.note("no ptxas in PATH, CUDA_HOME/bin or /usr/local/cuda/bin: the assembler's checks of kernels are skipped")
+elif not nvdisasm:
+    lit_config.note("no nvdisasm (see scripts/setup): the checks of kernels' machine code are skipped")

@@ -26,11 +26,12 @@ def read_tensors(path):
 
 
 def write_tensors(path, tensors):
+    """A tensor whose elements the array holds as bits has a third entry: the name of their type."""
     header, body = {}, b""
-    for name, (shape, values) in tensors.items():
+    for name, (shape, values, *dtype) in tensors.items():
         data = values.tobytes()
         header[name] = {
-            "dtype": TYPES[values.typecode],
+            "dtype": dtype[0] if dtype else TYPES[values.typecode],
             "shape": list(shape),
             "data_offsets": [len(body), len(body) + len(data)],
         }
