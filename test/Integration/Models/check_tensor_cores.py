@@ -152,7 +152,7 @@ def check(options, hidden, intermediate, tokens):
     expect(worst <= 2 * step and other <= 0.02 * len(outputs), f"{other} of {len(outputs)} elements differ, by {worst} at most")
 
     counted = json.loads(call([program, "bench", "--counters", "--json", "--tokens", str(tokens)]))["counters"][0]
-    needed = 2 * tokens * hidden * (EXPERTS + 3 * CHOICES * intermediate)
+    needed = 2 * tokens * hidden * 3 * CHOICES * intermediate  # of the experts
     expect(counted["mma_operations"] >= needed, f"{counted['mma_operations']} operations on tensor cores, expected {needed}")
     return f"{other} of {len(outputs)} elements rounded to the neighbour, router logits within {error:.1e}"
 
