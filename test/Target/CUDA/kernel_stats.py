@@ -2,9 +2,11 @@
 """What the machine code of kernels says of their quality.
 
     kernel_stats.py FILE.cubin [--nvdisasm PROGRAM] [--threads N] [--require 'KERNELS: FIGURE <= NUMBER']...
+                    [--requirements FILE]
 
 Prints a line of figures for each kernel, and the requirements that do not hold; then the exit status is 1. KERNELS is `all`
-or a condition like the requirement itself ('mma >= 64'), and one kernel at least must be meant. Figures of a kernel:
+or a condition like the requirement itself ('mma >= 64'), and one kernel at least must be meant. A file has one requirement
+on each line, and comments behind '#'. Figures of a kernel:
 
     registers       of a thread
     shared          bytes of static shared memory
@@ -28,6 +30,7 @@ A loop runs from the target of a branch backwards to that branch; what is branch
 import argparse
 import collections
 import operator
+import pathlib
 import re
 import subprocess
 import sys
@@ -160,7 +163,11 @@ def main():
     parser.add_argument("--nvdisasm", default="nvdisasm")
     parser.add_argument("--threads", type=int, default=128)
     parser.add_argument("--require", action="append", default=[])
+    parser.add_argument("--requirements", type=pathlib.Path)
     options = parser.parse_args()
+    if options.requirements:
+        lines = (line.partition("#")[0].strip() for line in options.requirements.read_text().splitlines())
+        options.require += filter(None, lines)
     done = subprocess.run([options.nvdisasm, options.cubin], capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"{options.nvdisasm}: {done.stderr.strip()}")
