@@ -72,8 +72,8 @@ void moe_rt_gpu_synchronize(void);
 /// (MOE_GPU_MULTIPROCESSORS).
 int64_t moe_rt_gpu_multiprocessors(void);
 
-/// What the kernels did since the last call of this function, where the device counts (the emulator does, from the first
-/// call on): a JSON list with the counters of each kernel (docs/KernelEmulator.md), in the order of their first
+/// What the kernels did since the last call of this function, where the device counts (the emulator does, from the
+/// first call on): a JSON list with the counters of each kernel (docs/KernelEmulator.md), in the order of their first
 /// launches. Lives until the next call. Null on a GPU.
 const char *moe_rt_gpu_take_counters(void);
 
