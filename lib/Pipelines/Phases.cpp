@@ -125,10 +125,13 @@ static void buildTile(OpPassManager &pm, const PipelineOptions &options) {
     tiles.rowBlock = 1; // a warp has a row
     tiles.matmulRows = gpuTileRows;
   }
+  tiles.linalg = false;
   pm.addNestedPass<func::FuncOp>(createMoeTile(tiles));
   pm.addPass(createTopKToVectors());
   pm.addPass(createMoeToLinalg({/*keepGroupedMatmul=*/true}));
+  pm.addPass(memref::createResolveShapedTypeResultDimsPass());
   addCleanUp(pm);
+  tiles.linalg = true;
   pm.addNestedPass<func::FuncOp>(createMoeTile(tiles));
   addCleanUp(pm);
 }

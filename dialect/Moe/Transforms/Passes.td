@@ -58,6 +58,9 @@ def MoeFuseGroupedMatmuls : Pass<"moe-fuse-grouped-matmuls"> {
     * siblings and epilogue: an elementwise `linalg.generic` that reads the results of grouped matmuls over the same x and
       groups (gate and up), and nothing else of their kind, becomes the epilogue of one grouped matmul with all their weights.
 
+    * a fill of the output goes where nothing reads the rows in no group: by the plan's slots (`moe.combine`) or by the
+      same groups (the next product) they are out of reach;
+
     * an elementwise `linalg.generic` that only rounds the result of `moe.attention` becomes the type of that result.
 
     No rounding is removed: a `truncf` in the elementwise op moves into the epilogue as it is.
@@ -171,6 +174,7 @@ def MoeTile : Pass<"moe-tile", "::mlir::func::FuncOp"> {
   let options = [Option<"rowBlock", "row-block", "int64_t", "16", "Rows of a tile">,
                  Option<"matmulRows", "matmul-rows", "int64_t", "0",
                         "Most rows in a tile of a grouped matmul; 0: chosen by the cost model">,
+                 Option<"linalg", "linalg", "bool", "true", "Tile linalg ops, too: not before what they are fused with is one">,
                  Option<"tuneFor", "tune-for", "std::string", [{""}],
                         "File with the machine that the cost model chooses for (default: a fixed one)">];
   let dependentDialects = ["::mlir::scf::SCFDialect", "::mlir::affine::AffineDialect", "::mlir::tensor::TensorDialect",
