@@ -125,6 +125,8 @@ static void buildTile(OpPassManager &pm, const PipelineOptions &options) {
     tiles.rowBlock = 1; // a warp has a row
     tiles.matmulRows = gpuTileRows;
   }
+  if (options.target == Target::CUDA)
+    pm.addNestedPass<func::FuncOp>(createMoeFuseRouting()); // one loop is one kernel
   tiles.linalg = false;
   pm.addNestedPass<func::FuncOp>(createMoeTile(tiles));
   pm.addPass(createTopKToVectors());

@@ -163,6 +163,33 @@ def MoeErasePrepare : Pass<"moe-erase-prepare", "::mlir::ModuleOp"> {
   }];
 }
 
+def MoeFuseRouting : Pass<"moe-fuse-routing", "::mlir::func::FuncOp"> {
+  let summary = "a gate as one parallel loop over rows";
+  let description = [{
+    What makes the rows that a `moe.top_k` chooses from (norms and casts, the router's product, scores), the choice, and
+    what is done by rows to the weights of the chosen become one `scf.forall` over `row-block` rows: one kernel. No family's gate
+    is known here: any op takes part that can be done for some rows alone. A product is done for the rows of an iteration
+    together; the ops between products are an inner `scf.forall` with one row each. What something else reads (logits,
+    experts, weights) is a result of the loop.
+
+    ```mlir
+    %logits = moe.grouped_matmul rows(%x : tensor<?x128xbf16>) weights(%w : tensor<1x16x128xbf16>) ...
+    %scores = linalg.softmax dimension(1) ins(%logits : tensor<?x16xf32>) ...
+    %s, %e = moe.top_k %scores {k = 2} : tensor<?x16xf32> -> tensor<?x2xf32>, tensor<?x2xi32>
+    // becomes
+    %e, %s = scf.forall (%i) = (0) to (%rows) step (16) shared_outs(%experts = ..., %weights = ...) {
+      %logits = moe.grouped_matmul rows(%rows_of_x : tensor<?x128xbf16>) weights(%w : tensor<1x16x128xbf16>) ...
+      %some:2 = scf.forall (%r) in (%n) shared_outs(...) {
+        %scores = linalg.softmax dimension(1) ins(%row : tensor<1x16xf32>) ...
+        %s, %e = moe.top_k %scores {k = 2} : tensor<1x16xf32> -> tensor<1x2xf32>, tensor<1x2xi32>
+        ...
+    ```
+  }];
+  let options = [Option<"rowBlock", "row-block", "int64_t", "16", "Rows of an iteration">];
+  let dependentDialects = ["::mlir::scf::SCFDialect", "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::tensor::TensorDialect", "::mlir::linalg::LinalgDialect"];
+}
+
 def MoeTile : Pass<"moe-tile", "::mlir::func::FuncOp"> {
   let summary = "tile ops into scf.forall loops that threads can share";
   let description = [{

@@ -500,7 +500,7 @@ def FormKernels : Pass<"moe-form-kernels", "::mlir::ModuleOp"> {
     one reads from memory. The host never waits.
 
     * A `scf.forall` is one kernel. Its iterations are taken in turn by teams of threads: a block where it multiplies
-      matrices or attends, a warp elsewhere. The grid has as many teams as iterations, or, where their number is known on
+      matrices, attends or has a `scf.forall` in it (whose iterations its warps take), a warp elsewhere. The grid has as many teams as iterations, or, where their number is known on
       the device alone, as many blocks as the device runs at once.
       A product that tensor cores can do gets two kernels; the host launches the one for few rows (`moe.few_rows`) if the
       groups have 16 rows or less on average.
@@ -568,6 +568,7 @@ def DistributeKernels : Pass<"moe-distribute-kernels", "::mlir::gpu::GPUFuncOp">
       addition, maximum or minimum goes to the lanes of a warp, whose results are combined in a fixed tree; so the order of
       operations depends on static sizes alone;
     * arithmetic, loops and loads are done by all threads, and stores by the first;
+    * the warps of a block take the iterations of an inner `scf.forall` in turn, each being the work of one warp;
     * `moe.grouped_matmul` and `moe.attention` stay for the passes behind this one.
 
     Threads meet (a barrier of the block or of the warp) before an op that reads what others may have written, or writes
