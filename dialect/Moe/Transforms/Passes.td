@@ -190,6 +190,28 @@ def MoeFuseRouting : Pass<"moe-fuse-routing", "::mlir::func::FuncOp"> {
                            "::mlir::tensor::TensorDialect", "::mlir::linalg::LinalgDialect"];
 }
 
+def MoeFuseCombine : Pass<"moe-fuse-combine", "::mlir::func::FuncOp"> {
+  let summary = "for one token, the second product and the combine in one loop over columns";
+  let description = [{
+    For at most one token, `moe.combine`, the grouped matmul that makes its rows and elementwise ops behind it become one parallel
+    loop over ranges of 16 columns, one kernel: an iteration multiplies with one expert after the other and sums up in slot
+    order. For more tokens everything stays as it is; the number of tokens is known when the loop starts.
+
+    ```mlir
+    %y = moe.combine %product[%slots] ...
+    // becomes
+    %y = scf.if %at_most_one_token {
+      scf.forall (%column) = (0) to (2048) step (16) ... {
+        %rows = scf.for %tile = 0 to %count ... { moe.grouped_matmul ... }
+        moe.combine %rows[%slots] ...
+    } else { ... }
+    ```
+  }];
+  let options = [Option<"matmulRows", "matmul-rows", "int64_t", "128", "Most rows in a tile of a grouped matmul">];
+  let dependentDialects = ["::mlir::scf::SCFDialect", "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::bufferization::BufferizationDialect", "::mlir::tensor::TensorDialect"];
+}
+
 def MoeTile : Pass<"moe-tile", "::mlir::func::FuncOp"> {
   let summary = "tile ops into scf.forall loops that threads can share";
   let description = [{
@@ -206,6 +228,15 @@ def MoeTile : Pass<"moe-tile", "::mlir::func::FuncOp"> {
                         "File with the machine that the cost model chooses for (default: a fixed one)">];
   let dependentDialects = ["::mlir::scf::SCFDialect", "::mlir::affine::AffineDialect", "::mlir::tensor::TensorDialect",
                            "::mlir::linalg::LinalgDialect"];
+}
+
+def MoeSchedulePlans : Pass<"moe-schedule-plans", "::mlir::func::FuncOp"> {
+  let summary = "a plan and its tile map as one op";
+  let description = [{
+    `moe.plan` and the `moe.tile_map`s of its offsets that have the same block become one `moe.schedule`, which a target does in
+    one kernel. Run behind `moe-tile`, which makes the maps. A plan without one stays, and so does one of more than 2048 experts.
+  }];
+  let dependentDialects = ["::moe::MoeDialect", "::mlir::affine::AffineDialect", "::mlir::tensor::TensorDialect"];
 }
 
 //===----------------------------------------------------------------------===//

@@ -33,7 +33,7 @@ struct Tile {
 };
 
 /// The rows of all tiles.
-struct RowTiles {
+struct CutRows {
   Value count;
   /// Sets group and rows of the tile with that number.
   std::function<void(Value number, Tile &tile)> at;
@@ -41,9 +41,11 @@ struct RowTiles {
 
 class Tiler {
 public:
-  Tiler(RewriterBase &rewriter, GroupedMatmulOp op) : op(op), b(op.getLoc(), rewriter) {}
+  Tiler(OpBuilder &builder, GroupedMatmulOp op) : op(op), b(op.getLoc(), builder) {}
 
   scf::ForallOp run(int64_t maxRows);
+  RowTiles makeTable(int64_t maxRows);
+  Value multiplyColumns(const RowTiles &tiles, int64_t mostRows, OpFoldResult column, int64_t columns, Value outs);
 
 private:
   OpFoldResult attr(int64_t value) { return b.getIndexAttr(value); }
@@ -55,8 +57,8 @@ private:
   /// `value` cut in some dimensions, each given with its first element and its size.
   Value slice(Value value, ArrayRef<std::tuple<unsigned, OpFoldResult, OpFoldResult>> cuts);
 
-  RowTiles cutOneGroup(Value end, int64_t maxRows);
-  RowTiles cutGroups(Value rows, int64_t maxRows);
+  CutRows cutOneGroup(Value end, int64_t maxRows);
+  CutRows cutGroups(const RowTiles &tiles);
   Value unitsPerTask(Value count, Value rows, int64_t units);
   GroupedMatmulOp emit(const Tile &tile, Value outs);
 
@@ -124,7 +126,7 @@ GroupedMatmulOp Tiler::emit(const Tile &tile, Value outs) {
 }
 
 /// The one group of a dense product begins at row 0: its tiles need no table.
-RowTiles Tiler::cutOneGroup(Value end, int64_t maxRows) {
+CutRows Tiler::cutOneGroup(Value end, int64_t maxRows) {
   Value rows = toIndex(end);
   Value count = arith::CeilDivUIOp::create(b, rows, index(maxRows));
   return {count, [=](Value number, Tile &tile) {
@@ -135,14 +137,19 @@ RowTiles Tiler::cutOneGroup(Value end, int64_t maxRows) {
           }};
 }
 
-RowTiles Tiler::cutGroups(Value rows, int64_t maxRows) {
+RowTiles Tiler::makeTable(int64_t maxRows) {
+  Value rows = tensor::DimOp::create(b, op.getInit(), 0);
   auto tileType = RankedTensorType::get({ShapedType::kDynamic, 3}, b.getI32Type());
   auto map = TileMapOp::create(b, TypeRange{tileType, RankedTensorType::get({}, b.getI32Type())}, op.getOffsets(), rows,
                                maxRows);
-  Value count = toIndex(tensor::ExtractOp::create(b, map.getCount(), ValueRange()));
-  return {count, [=](Value number, Tile &tile) mutable {
+  return {toIndex(tensor::ExtractOp::create(b, map.getCount(), ValueRange())), map.getTiles()};
+}
+
+CutRows Tiler::cutGroups(const RowTiles &tiles) {
+  Value table = tiles.table;
+  return {tiles.count, [=](Value number, Tile &tile) {
             auto field = [&](int64_t at) {
-              return toIndex(tensor::ExtractOp::create(b, map.getTiles(), ValueRange{number, index(at)}));
+              return toIndex(tensor::ExtractOp::create(b, table, ValueRange{number, index(at)}));
             };
             tile.group = field(0);
             tile.row = field(1);
@@ -154,7 +161,7 @@ scf::ForallOp Tiler::run(int64_t maxRows) {
   Value rows = tensor::DimOp::create(b, op.getInit(), 0);
   auto ends = op.getOffsets().getDefiningOp<tensor::FromElementsOp>();
   bool dense = ends && op.getNumExperts() == 1 && matchPattern(ends.getElements().front(), m_Zero());
-  RowTiles tiles = dense ? cutOneGroup(ends.getElements().back(), maxRows) : cutGroups(rows, maxRows);
+  CutRows tiles = dense ? cutOneGroup(ends.getElements().back(), maxRows) : cutGroups(makeTable(maxRows));
 
   int64_t columns = op.getNumColumns(), units = llvm::divideCeil(columns, columnsPerUnit);
   SmallVector<OpFoldResult> bounds{tiles.count};
@@ -182,6 +189,36 @@ scf::ForallOp Tiler::run(int64_t maxRows) {
                                         ArrayRef<OpFoldResult>{tile.rows, tile.columns},
                                         ArrayRef<OpFoldResult>{attr(1), attr(1)});
   return loop;
+}
+
+Value Tiler::multiplyColumns(const RowTiles &tiles, int64_t mostRows, OpFoldResult column, int64_t columns,
+                             Value outs) {
+  auto loop = scf::ForOp::create(b, index(0), tiles.count, index(1), outs);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToEnd(loop.getBody());
+  Tile tile{{}, {}, {}, column, attr(columns)};
+  cutGroups(tiles).at(loop.getInductionVar(), tile);
+  AffineExpr rows = b.getAffineSymbolExpr(0);
+  auto bound = AffineMap::get(0, 1, {rows, b.getAffineConstantExpr(mostRows)}, b.getContext());
+  tile.rows = affine::AffineMinOp::create(b, bound, tile.rows);
+  Value all = loop.getRegionIterArg(0);
+  Value room = slice(all, {{0, tile.row, tile.rows}});
+  Value result = emit(tile, room).getResult();
+  OpFoldResult zero = attr(0), one = attr(1);
+  scf::YieldOp::create(b, tensor::InsertSliceOp::create(b, result, all, ArrayRef<OpFoldResult>{tile.row, zero},
+                                                        ArrayRef<OpFoldResult>{tile.rows, attr(columns)},
+                                                        ArrayRef<OpFoldResult>{one, one})
+                              .getResult());
+  return loop.getResult(0);
+}
+
+RowTiles moe::makeRowTiles(OpBuilder &builder, GroupedMatmulOp op, int64_t maxRows) {
+  return Tiler(builder, op).makeTable(maxRows);
+}
+
+Value moe::multiplyColumns(OpBuilder &builder, GroupedMatmulOp op, const RowTiles &tiles, int64_t mostRows,
+                           OpFoldResult column, int64_t columns, Value outs) {
+  return Tiler(builder, op).multiplyColumns(tiles, mostRows, column, columns, outs);
 }
 
 scf::ForallOp moe::tileGroupedMatmul(RewriterBase &rewriter, GroupedMatmulOp op, int64_t maxRows) {

@@ -543,6 +543,27 @@ def FormKernels : Pass<"moe-form-kernels", "::mlir::ModuleOp"> {
                            "::moe::MoeDialect"];
 }
 
+def JoinKernels : Pass<"moe-join-kernels", "::mlir::ModuleOp"> {
+  let summary = "one launch where one block does the work of two kernels";
+  let description = [{
+    A kernel of one block that is launched behind another kernel of blocks joins it where that has only one block, too: few
+    tokens are routed and sorted by expert by one block. Which it is, the host decides at run time by the size of the grid.
+
+    ```mlir
+    gpu.launch_func @kernels::@a blocks in (%n, %c1, %c1) threads in (%c128, %c1, %c1) args(%x : memref<f32>)
+    gpu.launch_func @kernels::@b blocks in (%c1, %c1, %c1) threads in (%c512, %c1, %c1) args(%y : memref<f32>)
+    // becomes
+    %single = arith.cmpi eq, %n, %c1 : index
+    scf.if %single {
+      gpu.launch_func @kernels::@a_joined blocks in (%n, %c1, %c1) threads in (%c128, %c1, %c1) args(%x : memref<f32>, %y : memref<f32>)
+    } else {
+      ... // as before
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect", "::mlir::scf::SCFDialect"];
+}
+
 def FreeDeviceBuffers : Pass<"moe-free-device-buffers", "::mlir::func::FuncOp"> {
   let summary = "free buffers of host functions after their last use";
   let description = [{
@@ -621,6 +642,27 @@ def GroupedMatmulToThreads : Pass<"moe-grouped-matmul-to-threads", "::mlir::gpu:
   let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect", "::mlir::arith::ArithDialect",
                            "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect",
                            "::mlir::vector::VectorDialect"];
+}
+
+def ScheduleToThreads : Pass<"moe-schedule-to-threads", "::mlir::gpu::GPUFuncOp"> {
+  let summary = "lower moe.schedule in kernels";
+  let description = [{
+    One block sorts: warps count their ranges of the choices, 32 at a time, in counters of their own (in shared memory, as
+    many as fit); the counters are summed up over warps and experts; in a second pass each choice finds its row. Lanes with
+    the same expert find each other by a match, so no two add to one counter at a time, and nothing depends on an order of
+    execution.
+
+    ```mlir
+    moe.schedule %e : memref<?x8xi32> outs(%offsets, %choices, %slots, %tiles, %count : ...) {block = 128}
+    // becomes, twice,
+    scf.for %first = %begin to %end step %c32 {
+      %expert = memref.load %e[...]
+      %same = nvvm.match.sync any %all, %expert : i32 -> i32
+      %rank = math.ctpop ...
+    ```
+  }];
+  let dependentDialects = ["::mlir::NVVM::NVVMDialect", "::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect",
+                           "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect"];
 }
 
 def AttentionToWarps : Pass<"moe-attention-to-warps", "::mlir::gpu::GPUFuncOp"> {

@@ -153,7 +153,7 @@ LogicalResult Distributor::distributeOp(Operation *op) {
   }
   if (team == Team::Grid && !isMemoryEffectFree(op) && !isa<gpu::ReturnOp>(op))
     return op->emitOpError("expected only elementwise work in a kernel of a grid of threads");
-  if (isa<GroupedMatmulOp, AttentionOp>(op)) {
+  if (isa<GroupedMatmulOp, AttentionOp, ScheduleOp>(op)) {
     before(op, {true, true});
     pending = {true, true};
     return success();

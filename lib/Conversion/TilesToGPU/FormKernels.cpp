@@ -42,6 +42,10 @@ static constexpr int64_t blockSize = 128;
 static constexpr int64_t mostShared = 16 * 1024;
 /// Shared memory of a block whose size a kernel states.
 static constexpr int64_t allShared = 48 * 1024;
+/// Left for a schedule's counters, which may join a kernel with a product.
+static constexpr int64_t leftForSchedule = 8 * 1024;
+/// Threads of the block that sorts choices: many, since nothing else runs.
+static constexpr int64_t scheduleThreads = 512;
 /// Rows of a group that count as few: so many an mma multiplies at least.
 static constexpr int64_t fewRows = 16;
 /// No grid is larger: its teams take further iterations in turn.
@@ -283,8 +287,9 @@ LogicalResult Splitter::emit(Segment &segment) {
                     })
                     .wasInterrupted();
   shares |= loop && !loopsOfWarps(last).empty();
-  Team team = segment.place == Place::Grid ? Team::Grid : loop && shares ? Team::Block : Team::Warp;
-  int64_t threads = segment.place == Place::Serial ? warpSize : blockSize;
+  bool schedules = llvm::any_of(segment.ops, llvm::IsaPred<ScheduleOp>);
+  Team team = segment.place == Place::Grid ? Team::Grid : (loop && shares) || schedules ? Team::Block : Team::Warp;
+  int64_t threads = schedules ? scheduleThreads : segment.place == Place::Serial ? warpSize : blockSize;
   int64_t teamsPerBlock = team == Team::Warp ? threads / warpSize : 1;
 
   // Offsets of tiles never reach memory: the lowering of the product takes them as they are.
@@ -317,7 +322,7 @@ LogicalResult Splitter::emit(Segment &segment) {
   int64_t room = mostShared;
   last->walk([&](GroupedMatmulOp op) {
     if (auto shape = chooseMmaShape(op, alwaysFew))
-      room = std::min(room, allShared - shape->sharedBytes());
+      room = std::min(room, std::max<int64_t>(allShared - shape->sharedBytes() - leftForSchedule, 0));
   });
 
   // Blocks of the grid.
