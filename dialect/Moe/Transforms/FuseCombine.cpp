@@ -86,8 +86,9 @@ static FailureOr<Chain> matchChain(CombineOp combine, std::string &why) {
   return chain;
 }
 
-/// `columns` columns from `column` on of the end of `chain`, for all tokens.
-static FailureOr<Value> emitColumns(RewriterBase &rewriter, Chain &chain, const RowTiles &tiles, Value column) {
+/// A range of columns from `column` on of the end of `chain`, for all tokens; `place` is where it goes in the end.
+static FailureOr<Value> emitColumns(RewriterBase &rewriter, Chain &chain, const RowTiles &tiles, Value column,
+                                    Value place) {
   Location loc = chain.combine.getLoc();
   OpFoldResult width = rewriter.getIndexAttr(columnsPerBlock), zero = rewriter.getIndexAttr(0);
   OpFoldResult rows = tensor::getMixedSize(rewriter, loc, chain.product.getInit(), 0);
@@ -110,6 +111,8 @@ static FailureOr<Value> emitColumns(RewriterBase &rewriter, Chain &chain, const 
         if (cut->use_empty())
           rewriter.eraseOp(cut);
       }
+    if (op == chain.elementwise.back() && place.getType() == tile->getResult(0).getType())
+      cast<linalg::GenericOp>(tile).getDpsInitsMutable()[0].set(place);
     value = tile->getResult(0);
     whole = op.getResult(0);
   }
@@ -139,14 +142,15 @@ static LogicalResult fuse(IRRewriter &rewriter, Chain &chain, int64_t maxRows) {
   scf::YieldOp::create(rewriter, loc, loop.getResults());
   rewriter.setInsertionPoint(loop.getTerminator());
   Value column = loop.getInductionVar(0);
-  FailureOr<Value> result = emitColumns(rewriter, chain, tiles, column);
+  Value all = loop.getRegionIterArgs().front();
+  OpFoldResult one = rewriter.getIndexAttr(1);
+  SmallVector<OpFoldResult> offsets{zero, column}, sizes{tokens, step}, strides{one, one};
+  Value place = tensor::ExtractSliceOp::create(rewriter, loc, all, offsets, sizes, strides);
+  FailureOr<Value> result = emitColumns(rewriter, chain, tiles, column, place);
   if (failed(result))
     return last->emitOpError("expected an op that can be tiled by columns");
   rewriter.setInsertionPointToStart(loop.getTerminator().getBody());
-  OpFoldResult one = rewriter.getIndexAttr(1);
-  tensor::ParallelInsertSliceOp::create(rewriter, loc, *result, loop.getRegionIterArgs().front(),
-                                        ArrayRef<OpFoldResult>{zero, column}, ArrayRef<OpFoldResult>{tokens, step},
-                                        ArrayRef<OpFoldResult>{one, one});
+  tensor::ParallelInsertSliceOp::create(rewriter, loc, *result, all, offsets, sizes, strides);
 
   // More tokens: as before, and into the same memory.
   rewriter.setInsertionPointToEnd(choice.elseBlock());

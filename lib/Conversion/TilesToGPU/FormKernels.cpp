@@ -233,6 +233,8 @@ std::string Splitter::nameOf(const Segment &segment) {
   StringRef what = "rows";
   if (segment.place != Place::Forall)
     what = segment.place == Place::Grid ? "grid" : "serial";
+  if (llvm::any_of(segment.ops, llvm::IsaPred<ScheduleOp>))
+    what = "schedule";
   segment.ops.front()->walk([&](Operation *op) {
     if (isa<GroupedMatmulOp>(op))
       what = "grouped_matmul";
@@ -579,9 +581,12 @@ LogicalResult Splitter::run() {
 
   // What is left of device code computes numbers nobody on the host uses.
   SmallVector<Operation *> sunk;
-  function.walk([&](Operation *op) {
-    if (op != function && work.placeOf(op) == Place::Sunk && op->getParentOp() == function)
+  function.walk<WalkOrder::PreOrder>([&](Operation *op) {
+    if (op == function || work.placeOf(op) == Place::Control)
+      return WalkResult::advance();
+    if (work.placeOf(op) == Place::Sunk)
       sunk.push_back(op);
+    return WalkResult::skip();
   });
   llvm::DenseSet<Operation *> dead(done.begin(), done.end());
   dead.insert(sunk.begin(), sunk.end());
