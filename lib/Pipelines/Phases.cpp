@@ -125,10 +125,20 @@ static void buildTile(OpPassManager &pm, const PipelineOptions &options) {
     tiles.rowBlock = 1; // a warp has a row
     tiles.matmulRows = gpuTileRows;
   }
+  if (options.target == Target::CUDA) {
+    // One loop is one kernel.
+    pm.addNestedPass<func::FuncOp>(createMoeFuseRouting());
+    pm.addNestedPass<func::FuncOp>(createMoeFuseCombine({tiles.matmulRows}));
+  }
+  tiles.linalg = false;
   pm.addNestedPass<func::FuncOp>(createMoeTile(tiles));
+  if (options.target == Target::CUDA)
+    pm.addNestedPass<func::FuncOp>(createMoeSchedulePlans());
   pm.addPass(createTopKToVectors());
   pm.addPass(createMoeToLinalg({/*keepGroupedMatmul=*/true}));
+  pm.addPass(memref::createResolveShapedTypeResultDimsPass());
   addCleanUp(pm);
+  tiles.linalg = true;
   pm.addNestedPass<func::FuncOp>(createMoeTile(tiles));
   addCleanUp(pm);
 }

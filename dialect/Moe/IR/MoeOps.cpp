@@ -539,6 +539,42 @@ LogicalResult TileMapOp::reifyResultShapes(OpBuilder &b, ReifiedRankedShapedType
 }
 
 //===----------------------------------------------------------------------===//
+// ScheduleOp
+//===----------------------------------------------------------------------===//
+
+LogicalResult ScheduleOp::verify() {
+  constexpr int64_t ranks[] = {1, 1, 2, 2, 0};
+  if (getInits().size() != std::size(ranks))
+    return emitOpError("expected 5 outputs (offsets, choices, slots, tiles, count) but got ") << getInits().size();
+  for (auto [init, rank] : llvm::zip_equal(getInits(), ranks)) {
+    ShapedType type = shaped(init);
+    if (!type.hasRank() || type.getRank() != rank || !type.getElementType().isInteger(32))
+      return emitOpError("expected an output of ") << rank << " dimensions of i32 but got " << type;
+  }
+  ShapedType indices = shaped(getIndices()), offsets = shaped(getOffsets());
+  if (indices.getRank() != 2 || indices.isDynamicDim(1))
+    return emitOpError("expected indices with a static number of choices per token but got ") << indices;
+  if (offsets.isDynamicDim(0) || offsets.getDimSize(0) < 2)
+    return emitOpError("expected static offsets of at least 2 elements (experts + 1) but got ") << offsets;
+  if (shaped(getTiles()).getDimSize(1) != 3)
+    return emitOpError("expected tiles of 3 numbers (group, first row, rows) but got ") << shaped(getTiles());
+  if (static_cast<int64_t>(getBlock()) < 1)
+    return emitOpError("expected 'block' of at least 1 but got ") << static_cast<int64_t>(getBlock());
+  return success();
+}
+
+void ScheduleOp::getEffects(SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {
+  for (OpOperand &operand : getOperation()->getOpOperands()) {
+    if (!isa<MemRefType>(operand.get().getType()))
+      continue;
+    if (isDpsInit(&operand))
+      effects.emplace_back(MemoryEffects::Write::get(), &operand, SideEffects::DefaultResource::get());
+    else
+      effects.emplace_back(MemoryEffects::Read::get(), &operand, SideEffects::DefaultResource::get());
+  }
+}
+
+//===----------------------------------------------------------------------===//
 // AttentionOp
 //===----------------------------------------------------------------------===//
 

@@ -380,6 +380,38 @@ def Moe_TileMapOp : Moe_TensorOp<"tile_map"> {
   let hasVerifier = 1;
 }
 
+def Moe_ScheduleOp : Moe_Op<"schedule", [DestinationStyleOpInterface, DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
+  let summary = "a plan and its tile map in one, with outputs";
+  let description = [{
+    What `moe.plan` makes of `indices` [T, k] (offsets [experts + 1], choices [T * k], slots [T, k]), and what
+    `moe.tile_map` makes of the offsets (tiles [B, 3], count) with tiles of `block` rows; of `tiles`, only the first `count` rows
+    are written. For targets that do both in one kernel, without passing over memory in between.
+
+    Made by: tile, for GPUs. Lowered in: kernel.
+
+    ```mlir
+    %o, %c, %s, %t, %n = moe.schedule %e : tensor<?x8xi32>
+        outs(%o0, %c0, %s0, %t0, %n0 : tensor<65xi32>, tensor<?xi32>, tensor<?x8xi32>, tensor<?x3xi32>, tensor<i32>) {block = 128}
+        -> tensor<65xi32>, tensor<?xi32>, tensor<?x8xi32>, tensor<?x3xi32>, tensor<i32>
+    ```
+  }];
+  let arguments = (ins Moe_Buffer:$indices, Variadic<Moe_Buffer>:$inits, I64Attr:$block);
+  let results = (outs Variadic<AnyRankedTensor>:$results);
+  let assemblyFormat = [{
+    $indices `:` type($indices) `outs` `(` $inits `:` type($inits) `)` attr-dict (`->` type($results)^)?
+  }];
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitsMutable(); }
+    ::mlir::Value getOffsets() { return getInits()[0]; }
+    ::mlir::Value getChoices() { return getInits()[1]; }
+    ::mlir::Value getSlots() { return getInits()[2]; }
+    ::mlir::Value getTiles() { return getInits()[3]; }
+    ::mlir::Value getCount() { return getInits()[4]; }
+    int64_t getNumExperts() { return ::llvm::cast<::mlir::ShapedType>(getOffsets().getType()).getDimSize(0) - 1; }
+  }];
+  let hasVerifier = 1;
+}
+
 def Moe_WorkersOp : Moe_Op<"workers", [Pure]> {
   let summary = "how many workers share a parallel loop";
   let description = [{

@@ -48,6 +48,32 @@ struct GroupedMatmulInterface : DstBufferizableOpInterfaceExternalModel<GroupedM
   }
 };
 
+struct ScheduleInterface : DstBufferizableOpInterfaceExternalModel<ScheduleInterface, ScheduleOp> {
+  bool bufferizesToMemoryRead(Operation *op, OpOperand &operand, const AnalysisState &) const {
+    return !cast<ScheduleOp>(op).isDpsInit(&operand);
+  }
+
+  LogicalResult bufferize(Operation *op, RewriterBase &rewriter, const BufferizationOptions &options,
+                          BufferizationState &state) const {
+    auto schedule = cast<ScheduleOp>(op);
+    if (!schedule.hasPureTensorSemantics())
+      return success();
+    OpBuilder::InsertionGuard guard(rewriter);
+    rewriter.setInsertionPoint(op);
+    SmallVector<Value> buffers;
+    for (Value operand : op->getOperands()) {
+      FailureOr<Value> buffer = getBuffer(rewriter, operand, options, state);
+      if (failed(buffer))
+        return failure();
+      buffers.push_back(*buffer);
+    }
+    ArrayRef<Value> inits = ArrayRef(buffers).drop_front();
+    ScheduleOp::create(rewriter, op->getLoc(), TypeRange(), buffers.front(), inits, schedule.getBlock());
+    replaceOpWithBufferizedValues(rewriter, op, inits);
+    return success();
+  }
+};
+
 /// Tiles of attention, which say where their result goes.
 struct AttentionInterface : BufferizableOpInterface::ExternalModel<AttentionInterface, AttentionOp> {
   static bool isInit(Operation *op, OpOperand &operand) {
@@ -94,5 +120,6 @@ void moe::registerBufferizableOpInterfaceExternalModels(DialectRegistry &registr
   registry.addExtension(+[](MLIRContext *context, MoeDialect *) {
     GroupedMatmulOp::attachInterface<GroupedMatmulInterface>(*context);
     AttentionOp::attachInterface<AttentionInterface>(*context);
+    ScheduleOp::attachInterface<ScheduleInterface>(*context);
   });
 }

@@ -148,6 +148,29 @@ struct FuseEpilogue : OpRewritePattern<linalg::GenericOp> {
   }
 };
 
+/// Rows in no group are filled, and nobody reads them: the memory need not be cleared.
+struct DropFill : OpRewritePattern<GroupedMatmulOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(GroupedMatmulOp op, PatternRewriter &rewriter) const override {
+    auto fill = op.getInit().getDefiningOp<linalg::FillOp>();
+    if (!fill)
+      return rewriter.notifyMatchFailure(op, "rows in no group are not filled");
+    auto readsGroupsOnly = [&](OpOperand &use) {
+      if (auto combine = dyn_cast<CombineOp>(use.getOwner())) {
+        auto plan = combine.getSlots().getDefiningOp<PlanOp>();
+        return plan && plan.getOffsets() == op.getOffsets();
+      }
+      auto product = dyn_cast<GroupedMatmulOp>(use.getOwner());
+      return product && &use == &product.getXMutable() && !product.getChoices() &&
+             product.getOffsets() == op.getOffsets();
+    };
+    if (!coversAllRows(op) && !llvm::all_of(op->getUses(), readsGroupsOnly))
+      return rewriter.notifyMatchFailure(op, "something may read rows in no group");
+    rewriter.modifyOpInPlace(op, [&] { op.getInitMutable().assign(fill.getOutputs().front()); });
+    return success();
+  }
+};
+
 /// What only rounds the result of an attention: the attention does it.
 struct FuseRounding : OpRewritePattern<linalg::GenericOp> {
   using OpRewritePattern::OpRewritePattern;
@@ -177,7 +200,7 @@ struct FuseRounding : OpRewritePattern<linalg::GenericOp> {
 struct MoeFuseGroupedMatmulsPass : moe::impl::MoeFuseGroupedMatmulsBase<MoeFuseGroupedMatmulsPass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    patterns.add<FuseGather, FuseEpilogue, FuseRounding>(&getContext());
+    patterns.add<FuseGather, FuseEpilogue, DropFill, FuseRounding>(&getContext());
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();
   }

@@ -58,6 +58,9 @@ def MoeFuseGroupedMatmuls : Pass<"moe-fuse-grouped-matmuls"> {
     * siblings and epilogue: an elementwise `linalg.generic` that reads the results of grouped matmuls over the same x and
       groups (gate and up), and nothing else of their kind, becomes the epilogue of one grouped matmul with all their weights.
 
+    * a fill of the output goes where nothing reads the rows in no group: by the plan's slots (`moe.combine`) or by the
+      same groups (the next product) they are out of reach;
+
     * an elementwise `linalg.generic` that only rounds the result of `moe.attention` becomes the type of that result.
 
     No rounding is removed: a `truncf` in the elementwise op moves into the epilogue as it is.
@@ -160,6 +163,55 @@ def MoeErasePrepare : Pass<"moe-erase-prepare", "::mlir::ModuleOp"> {
   }];
 }
 
+def MoeFuseRouting : Pass<"moe-fuse-routing", "::mlir::func::FuncOp"> {
+  let summary = "a gate as one parallel loop over rows";
+  let description = [{
+    What makes the rows that a `moe.top_k` chooses from (norms and casts, the router's product, scores), the choice, and
+    what is done by rows to the weights of the chosen become one `scf.forall` over `row-block` rows: one kernel. No family's gate
+    is known here: any op takes part that can be done for some rows alone. A product is done for the rows of an iteration
+    together; the ops between products are an inner `scf.forall` with one row each. What something else reads (logits,
+    experts, weights) is a result of the loop.
+
+    ```mlir
+    %logits = moe.grouped_matmul rows(%x : tensor<?x128xbf16>) weights(%w : tensor<1x16x128xbf16>) ...
+    %scores = linalg.softmax dimension(1) ins(%logits : tensor<?x16xf32>) ...
+    %s, %e = moe.top_k %scores {k = 2} : tensor<?x16xf32> -> tensor<?x2xf32>, tensor<?x2xi32>
+    // becomes
+    %e, %s = scf.forall (%i) = (0) to (%rows) step (16) shared_outs(%experts = ..., %weights = ...) {
+      %logits = moe.grouped_matmul rows(%rows_of_x : tensor<?x128xbf16>) weights(%w : tensor<1x16x128xbf16>) ...
+      %some:2 = scf.forall (%r) in (%n) shared_outs(...) {
+        %scores = linalg.softmax dimension(1) ins(%row : tensor<1x16xf32>) ...
+        %s, %e = moe.top_k %scores {k = 2} : tensor<1x16xf32> -> tensor<1x2xf32>, tensor<1x2xi32>
+        ...
+    ```
+  }];
+  let options = [Option<"rowBlock", "row-block", "int64_t", "16", "Rows of an iteration">];
+  let dependentDialects = ["::mlir::scf::SCFDialect", "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::tensor::TensorDialect", "::mlir::linalg::LinalgDialect"];
+}
+
+def MoeFuseCombine : Pass<"moe-fuse-combine", "::mlir::func::FuncOp"> {
+  let summary = "for one token, the second product and the combine in one loop over columns";
+  let description = [{
+    For at most one token, `moe.combine`, the grouped matmul that makes its rows and elementwise ops behind it become one parallel
+    loop over ranges of 16 columns, one kernel: an iteration multiplies with one expert after the other and sums up in slot
+    order. For more tokens everything stays as it is; the number of tokens is known when the loop starts.
+
+    ```mlir
+    %y = moe.combine %product[%slots] ...
+    // becomes
+    %y = scf.if %at_most_one_token {
+      scf.forall (%column) = (0) to (2048) step (16) ... {
+        %rows = scf.for %tile = 0 to %count ... { moe.grouped_matmul ... }
+        moe.combine %rows[%slots] ...
+    } else { ... }
+    ```
+  }];
+  let options = [Option<"matmulRows", "matmul-rows", "int64_t", "128", "Most rows in a tile of a grouped matmul">];
+  let dependentDialects = ["::mlir::scf::SCFDialect", "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::bufferization::BufferizationDialect", "::mlir::tensor::TensorDialect"];
+}
+
 def MoeTile : Pass<"moe-tile", "::mlir::func::FuncOp"> {
   let summary = "tile ops into scf.forall loops that threads can share";
   let description = [{
@@ -171,10 +223,20 @@ def MoeTile : Pass<"moe-tile", "::mlir::func::FuncOp"> {
   let options = [Option<"rowBlock", "row-block", "int64_t", "16", "Rows of a tile">,
                  Option<"matmulRows", "matmul-rows", "int64_t", "0",
                         "Most rows in a tile of a grouped matmul; 0: chosen by the cost model">,
+                 Option<"linalg", "linalg", "bool", "true", "Tile linalg ops, too: not before what they are fused with is one">,
                  Option<"tuneFor", "tune-for", "std::string", [{""}],
                         "File with the machine that the cost model chooses for (default: a fixed one)">];
   let dependentDialects = ["::mlir::scf::SCFDialect", "::mlir::affine::AffineDialect", "::mlir::tensor::TensorDialect",
                            "::mlir::linalg::LinalgDialect"];
+}
+
+def MoeSchedulePlans : Pass<"moe-schedule-plans", "::mlir::func::FuncOp"> {
+  let summary = "a plan and its tile map as one op";
+  let description = [{
+    `moe.plan` and the `moe.tile_map`s of its offsets that have the same block become one `moe.schedule`, which a target does in
+    one kernel. Run behind `moe-tile`, which makes the maps. A plan without one stays, and so does one of more than 2048 experts.
+  }];
+  let dependentDialects = ["::moe::MoeDialect", "::mlir::affine::AffineDialect", "::mlir::tensor::TensorDialect"];
 }
 
 //===----------------------------------------------------------------------===//

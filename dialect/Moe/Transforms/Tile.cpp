@@ -65,7 +65,7 @@ static bool isIndexedByRows(linalg::LinalgOp op, OpOperand &operand, unsigned ro
 }
 
 /// The producers whose rows are only needed by the same rows of `root`: fills, reductions and elementwise ops of a
-/// softmax or a norm. They go into the tile; nothing is computed twice.
+/// softmax or a norm. They go into the tile; nothing but a fill is done twice.
 static SetVector<Operation *> rowProducers(Operation *root) {
   SetVector<Operation *> chain;
   if (!isa<linalg::LinalgOp>(root))
@@ -87,7 +87,8 @@ static SetVector<Operation *> rowProducers(Operation *root) {
           return chain.contains(use.getOwner()) &&
                  isIndexedByRows(cast<linalg::LinalgOp>(use.getOwner()), use, rowLoops);
         });
-        if (onlyHere)
+        // Filling twice is less than filling before the loop.
+        if (onlyHere || isa<linalg::FillOp>(producer))
           changed |= chain.insert(producer);
       }
     }
@@ -117,7 +118,8 @@ struct MoeTilePass : moe::impl::MoeTileBase<MoeTilePass> {
       if (isa<scf::ForallOp>(op))
         return WalkResult::skip();
       if (isa<linalg::LinalgOp, GroupedMatmulOp, AttentionOp, TopKOp>(op)) {
-        ops.push_back(op);
+        if (linalg || !isa<linalg::LinalgOp>(op))
+          ops.push_back(op);
         return WalkResult::skip();
       }
       return WalkResult::advance();

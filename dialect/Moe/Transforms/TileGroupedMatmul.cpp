@@ -8,7 +8,9 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "mlir/IR/Matchers.h"
 
+#include <functional>
 #include <numeric>
 
 using namespace mlir;
@@ -30,11 +32,20 @@ struct Tile {
   OpFoldResult column, columns;
 };
 
+/// The rows of all tiles.
+struct CutRows {
+  Value count;
+  /// Sets group and rows of the tile with that number.
+  std::function<void(Value number, Tile &tile)> at;
+};
+
 class Tiler {
 public:
-  Tiler(RewriterBase &rewriter, GroupedMatmulOp op) : op(op), b(op.getLoc(), rewriter) {}
+  Tiler(OpBuilder &builder, GroupedMatmulOp op) : op(op), b(op.getLoc(), builder) {}
 
   scf::ForallOp run(int64_t maxRows);
+  RowTiles makeTable(int64_t maxRows);
+  Value multiplyColumns(const RowTiles &tiles, int64_t mostRows, OpFoldResult column, int64_t columns, Value outs);
 
 private:
   OpFoldResult attr(int64_t value) { return b.getIndexAttr(value); }
@@ -46,6 +57,8 @@ private:
   /// `value` cut in some dimensions, each given with its first element and its size.
   Value slice(Value value, ArrayRef<std::tuple<unsigned, OpFoldResult, OpFoldResult>> cuts);
 
+  CutRows cutOneGroup(Value end, int64_t maxRows);
+  CutRows cutGroups(const RowTiles &tiles);
   Value unitsPerTask(Value count, Value rows, int64_t units);
   GroupedMatmulOp emit(const Tile &tile, Value outs);
 
@@ -112,27 +125,56 @@ GroupedMatmulOp Tiler::emit(const Tile &tile, Value outs) {
   return tiled;
 }
 
-scf::ForallOp Tiler::run(int64_t maxRows) {
+/// The one group of a dense product begins at row 0: its tiles need no table.
+CutRows Tiler::cutOneGroup(Value end, int64_t maxRows) {
+  Value rows = toIndex(end);
+  Value count = arith::CeilDivUIOp::create(b, rows, index(maxRows));
+  return {count, [=](Value number, Tile &tile) {
+            tile.group = index(0);
+            tile.row = arith::MulIOp::create(b, number, index(maxRows));
+            Value left = arith::SubIOp::create(b, rows, tile.row);
+            tile.rows = arith::MinUIOp::create(b, left, index(maxRows));
+          }};
+}
+
+RowTiles Tiler::makeTable(int64_t maxRows) {
   Value rows = tensor::DimOp::create(b, op.getInit(), 0);
   auto tileType = RankedTensorType::get({ShapedType::kDynamic, 3}, b.getI32Type());
   auto map = TileMapOp::create(b, TypeRange{tileType, RankedTensorType::get({}, b.getI32Type())}, op.getOffsets(), rows,
                                maxRows);
-  Value count = toIndex(tensor::ExtractOp::create(b, map.getCount(), ValueRange()));
+  return {toIndex(tensor::ExtractOp::create(b, map.getCount(), ValueRange())), map.getTiles()};
+}
+
+CutRows Tiler::cutGroups(const RowTiles &tiles) {
+  Value table = tiles.table;
+  return {tiles.count, [=](Value number, Tile &tile) {
+            auto field = [&](int64_t at) {
+              return toIndex(tensor::ExtractOp::create(b, table, ValueRange{number, index(at)}));
+            };
+            tile.group = field(0);
+            tile.row = field(1);
+            tile.rows = field(2);
+          }};
+}
+
+scf::ForallOp Tiler::run(int64_t maxRows) {
+  Value rows = tensor::DimOp::create(b, op.getInit(), 0);
+  auto ends = op.getOffsets().getDefiningOp<tensor::FromElementsOp>();
+  bool dense = ends && op.getNumExperts() == 1 && matchPattern(ends.getElements().front(), m_Zero());
+  CutRows tiles = dense ? cutOneGroup(ends.getElements().back(), maxRows) : cutGroups(makeTable(maxRows));
 
   int64_t columns = op.getNumColumns(), units = llvm::divideCeil(columns, columnsPerUnit);
-  SmallVector<OpFoldResult> bounds{count};
+  SmallVector<OpFoldResult> bounds{tiles.count};
   Value perTask;
   if (units > 1) {
-    perTask = unitsPerTask(count, rows, units);
+    perTask = unitsPerTask(tiles.count, rows, units);
     bounds.push_back(arith::CeilDivUIOp::create(b, index(units), perTask).getResult());
   }
   auto loop = scf::ForallOp::create(b, bounds, op.getInit(), /*mapping=*/std::nullopt);
   b.setInsertionPoint(loop.getTerminator());
-  Value outs = loop.getRegionIterArgs().front(), number = loop.getInductionVar(0);
-  auto field = [&](int64_t at) {
-    return toIndex(tensor::ExtractOp::create(b, map.getTiles(), ValueRange{number, index(at)}));
-  };
-  Tile tile{field(0), field(1), field(2), attr(0), attr(columns)};
+  Value outs = loop.getRegionIterArgs().front();
+  Tile tile{{}, {}, {}, attr(0), attr(columns)};
+  tiles.at(loop.getInductionVar(0), tile);
   if (units > 1) {
     Value width = arith::MulIOp::create(b, perTask, index(columnsPerUnit));
     Value first = arith::MulIOp::create(b, loop.getInductionVar(1), width);
@@ -147,6 +189,36 @@ scf::ForallOp Tiler::run(int64_t maxRows) {
                                         ArrayRef<OpFoldResult>{tile.rows, tile.columns},
                                         ArrayRef<OpFoldResult>{attr(1), attr(1)});
   return loop;
+}
+
+Value Tiler::multiplyColumns(const RowTiles &tiles, int64_t mostRows, OpFoldResult column, int64_t columns,
+                             Value outs) {
+  auto loop = scf::ForOp::create(b, index(0), tiles.count, index(1), outs);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToEnd(loop.getBody());
+  Tile tile{{}, {}, {}, column, attr(columns)};
+  cutGroups(tiles).at(loop.getInductionVar(), tile);
+  AffineExpr rows = b.getAffineSymbolExpr(0);
+  auto bound = AffineMap::get(0, 1, {rows, b.getAffineConstantExpr(mostRows)}, b.getContext());
+  tile.rows = affine::AffineMinOp::create(b, bound, tile.rows);
+  Value all = loop.getRegionIterArg(0);
+  Value room = slice(all, {{0, tile.row, tile.rows}});
+  Value result = emit(tile, room).getResult();
+  OpFoldResult zero = attr(0), one = attr(1);
+  scf::YieldOp::create(b, tensor::InsertSliceOp::create(b, result, all, ArrayRef<OpFoldResult>{tile.row, zero},
+                                                        ArrayRef<OpFoldResult>{tile.rows, attr(columns)},
+                                                        ArrayRef<OpFoldResult>{one, one})
+                              .getResult());
+  return loop.getResult(0);
+}
+
+RowTiles moe::makeRowTiles(OpBuilder &builder, GroupedMatmulOp op, int64_t maxRows) {
+  return Tiler(builder, op).makeTable(maxRows);
+}
+
+Value moe::multiplyColumns(OpBuilder &builder, GroupedMatmulOp op, const RowTiles &tiles, int64_t mostRows,
+                           OpFoldResult column, int64_t columns, Value outs) {
+  return Tiler(builder, op).multiplyColumns(tiles, mostRows, column, columns, outs);
 }
 
 scf::ForallOp moe::tileGroupedMatmul(RewriterBase &rewriter, GroupedMatmulOp op, int64_t maxRows) {

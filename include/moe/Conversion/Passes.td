@@ -500,7 +500,7 @@ def FormKernels : Pass<"moe-form-kernels", "::mlir::ModuleOp"> {
     one reads from memory. The host never waits.
 
     * A `scf.forall` is one kernel. Its iterations are taken in turn by teams of threads: a block where it multiplies
-      matrices or attends, a warp elsewhere. The grid has as many teams as iterations, or, where their number is known on
+      matrices, attends or has a `scf.forall` in it (whose iterations its warps take), a warp elsewhere. The grid has as many teams as iterations, or, where their number is known on
       the device alone, as many blocks as the device runs at once.
       A product that tensor cores can do gets two kernels; the host launches the one for few rows (`moe.few_rows`) if the
       groups have 16 rows or less on average.
@@ -543,6 +543,27 @@ def FormKernels : Pass<"moe-form-kernels", "::mlir::ModuleOp"> {
                            "::moe::MoeDialect"];
 }
 
+def JoinKernels : Pass<"moe-join-kernels", "::mlir::ModuleOp"> {
+  let summary = "one launch where one block does the work of two kernels";
+  let description = [{
+    A kernel of one block that is launched behind another kernel of blocks joins it where that has only one block, too: few
+    tokens are routed and sorted by expert by one block. Which it is, the host decides at run time by the size of the grid.
+
+    ```mlir
+    gpu.launch_func @kernels::@a blocks in (%n, %c1, %c1) threads in (%c128, %c1, %c1) args(%x : memref<f32>)
+    gpu.launch_func @kernels::@b blocks in (%c1, %c1, %c1) threads in (%c512, %c1, %c1) args(%y : memref<f32>)
+    // becomes
+    %single = arith.cmpi eq, %n, %c1 : index
+    scf.if %single {
+      gpu.launch_func @kernels::@a_joined blocks in (%n, %c1, %c1) threads in (%c128, %c1, %c1) args(%x : memref<f32>, %y : memref<f32>)
+    } else {
+      ... // as before
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect", "::mlir::scf::SCFDialect"];
+}
+
 def FreeDeviceBuffers : Pass<"moe-free-device-buffers", "::mlir::func::FuncOp"> {
   let summary = "free buffers of host functions after their last use";
   let description = [{
@@ -568,6 +589,7 @@ def DistributeKernels : Pass<"moe-distribute-kernels", "::mlir::gpu::GPUFuncOp">
       addition, maximum or minimum goes to the lanes of a warp, whose results are combined in a fixed tree; so the order of
       operations depends on static sizes alone;
     * arithmetic, loops and loads are done by all threads, and stores by the first;
+    * the warps of a block take the iterations of an inner `scf.forall` in turn, each being the work of one warp;
     * `moe.grouped_matmul` and `moe.attention` stay for the passes behind this one.
 
     Threads meet (a barrier of the block or of the warp) before an op that reads what others may have written, or writes
@@ -621,6 +643,27 @@ def GroupedMatmulToThreads : Pass<"moe-grouped-matmul-to-threads", "::mlir::gpu:
   let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect", "::mlir::arith::ArithDialect",
                            "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect",
                            "::mlir::vector::VectorDialect"];
+}
+
+def ScheduleToThreads : Pass<"moe-schedule-to-threads", "::mlir::gpu::GPUFuncOp"> {
+  let summary = "lower moe.schedule in kernels";
+  let description = [{
+    One block sorts: warps count their ranges of the choices, 32 at a time, in counters of their own (in shared memory, as
+    many as fit); the counters are summed up over warps and experts; in a second pass each choice finds its row. Lanes with
+    the same expert find each other by a match, so no two add to one counter at a time, and nothing depends on an order of
+    execution.
+
+    ```mlir
+    moe.schedule %e : memref<?x8xi32> outs(%offsets, %choices, %slots, %tiles, %count : ...) {block = 128}
+    // becomes, twice,
+    scf.for %first = %begin to %end step %c32 {
+      %expert = memref.load %e[...]
+      %same = nvvm.match.sync any %all, %expert : i32 -> i32
+      %rank = math.ctpop ...
+    ```
+  }];
+  let dependentDialects = ["::mlir::NVVM::NVVMDialect", "::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect",
+                           "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect"];
 }
 
 def AttentionToWarps : Pass<"moe-attention-to-warps", "::mlir::gpu::GPUFuncOp"> {

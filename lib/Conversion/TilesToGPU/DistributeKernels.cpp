@@ -10,6 +10,7 @@
 #include "dialect/Moe/IR/MoeOps.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Arith/Utils/Utils.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -42,15 +43,22 @@ public:
 
   LogicalResult run() {
     OpBuilder b = OpBuilder::atBlockBegin(&kernel.getBody().front());
-    numbers = makeThreadNumbers(b, kernel.getLoc(), team, getBlockSize(kernel));
-    leader = arith::CmpIOp::create(b, kernel.getLoc(), arith::CmpIPredicate::eq, numbers.thread,
-                                   arith::ConstantIndexOp::create(b, kernel.getLoc(), 0));
+    setTeam(b, team);
     return distribute(kernel.getBody().front());
   }
 
 private:
   LogicalResult distribute(Block &block);
   LogicalResult distributeOp(Operation *op);
+  LogicalResult shareWithWarps(scf::ForallOp loop);
+
+  /// From here on the work is that of a `newTeam`.
+  void setTeam(OpBuilder &b, Team newTeam) {
+    team = newTeam;
+    numbers = makeThreadNumbers(b, kernel.getLoc(), team, getBlockSize(kernel));
+    leader = arith::CmpIOp::create(b, kernel.getLoc(), arith::CmpIPredicate::eq, numbers.thread,
+                                   arith::ConstantIndexOp::create(b, kernel.getLoc(), 0));
+  }
 
   /// All threads of the team meet before `op`: what one wrote before, the others see.
   void meet(Operation *op) {
@@ -75,7 +83,48 @@ private:
 };
 } // namespace
 
+/// The warps of a block take the iterations of `loop` in turn; each is the work of one of them.
+LogicalResult Distributor::shareWithWarps(scf::ForallOp loop) {
+  if (team != Team::Block || loop.getRank() != 1 || loop.getNumResults() > 0)
+    return loop.emitOpError("expected a loop over one dimension of buffers in a kernel of blocks");
+  if (pending.any())
+    meet(loop);
+  OpBuilder b(loop);
+  Location loc = loop.getLoc();
+  Value begin = getValueOrCreateConstantIndexOp(b, loc, loop.getMixedLowerBound().front());
+  Value end = getValueOrCreateConstantIndexOp(b, loc, loop.getMixedUpperBound().front());
+  Value step = getValueOrCreateConstantIndexOp(b, loc, loop.getMixedStep().front());
+  Value thread = gpu::ThreadIdOp::create(b, loc, gpu::Dimension::x);
+  Value warp = arith::DivUIOp::create(b, loc, thread, arith::ConstantIndexOp::create(b, loc, warpSize));
+  Value warps = arith::ConstantIndexOp::create(b, loc, getBlockSize(kernel) / warpSize);
+  begin = arith::AddIOp::create(b, loc, begin, arith::MulIOp::create(b, loc, warp, step).getResult());
+  auto turns = scf::ForOp::create(b, loc, begin, end, arith::MulIOp::create(b, loc, warps, step).getResult());
+  turns.getBody()->getTerminator()->erase();
+  loop.getInductionVar(0).replaceAllUsesWith(turns.getInductionVar());
+  loop.getTerminator()->erase();
+  turns.getBody()->getOperations().splice(turns.getBody()->end(), loop.getBody()->getOperations());
+  loop.erase();
+  b.setInsertionPointToEnd(turns.getBody());
+  Operation *yield = scf::YieldOp::create(b, loc);
+
+  ThreadNumbers blockNumbers = numbers;
+  Value blockLeader = leader;
+  b.setInsertionPoint(turns);
+  setTeam(b, Team::Warp);
+  if (failed(distribute(*turns.getBody())))
+    return failure();
+  if (pending.any())
+    meet(yield);
+  team = Team::Block;
+  numbers = blockNumbers;
+  leader = blockLeader;
+  pending = {true, true};
+  return success();
+}
+
 LogicalResult Distributor::distributeOp(Operation *op) {
+  if (auto loop = dyn_cast<scf::ForallOp>(op))
+    return shareWithWarps(loop);
   if (isa<scf::ForOp, scf::IfOp, scf::WhileOp>(op)) {
     bool loops = !isa<scf::IfOp>(op);
     if (loops && pending.any())
@@ -104,7 +153,7 @@ LogicalResult Distributor::distributeOp(Operation *op) {
   }
   if (team == Team::Grid && !isMemoryEffectFree(op) && !isa<gpu::ReturnOp>(op))
     return op->emitOpError("expected only elementwise work in a kernel of a grid of threads");
-  if (isa<GroupedMatmulOp, AttentionOp>(op)) {
+  if (isa<GroupedMatmulOp, AttentionOp, ScheduleOp>(op)) {
     before(op, {true, true});
     pending = {true, true};
     return success();

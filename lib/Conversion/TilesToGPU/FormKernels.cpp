@@ -8,6 +8,7 @@
 #include "Kernel.h"
 #include "MmaKernelBuilder.h"
 #include "TileOffsets.h"
+#include "WarpLoops.h"
 #include "dialect/Moe/IR/MoeOps.h"
 #include "lib/Conversion/TilesToCPU/Outlining.h"
 #include "lib/Conversion/TilesToCPU/WorkerScratch.h"
@@ -22,6 +23,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/SymbolTable.h"
+#include "mlir/Interfaces/ValueBoundsOpInterface.h"
 #include "mlir/Transforms/RegionUtils.h"
 
 #include "llvm/Support/FormatVariadic.h"
@@ -38,6 +40,12 @@ using namespace moe;
 static constexpr int64_t blockSize = 128;
 /// Scratch memory of a block that is shared memory; more goes to global memory.
 static constexpr int64_t mostShared = 16 * 1024;
+/// Shared memory of a block whose size a kernel states.
+static constexpr int64_t allShared = 48 * 1024;
+/// Left for a schedule's counters, which may join a kernel with a product.
+static constexpr int64_t leftForSchedule = 8 * 1024;
+/// Threads of the block that sorts choices: many, since nothing else runs.
+static constexpr int64_t scheduleThreads = 512;
 /// Rows of a group that count as few: so many an mma multiplies at least.
 static constexpr int64_t fewRows = 16;
 /// No grid is larger: its teams take further iterations in turn.
@@ -74,6 +82,7 @@ private:
   Value openLoop(const ParallelLoop &loop, Value team, Value teams);
   Value iterations(OpBuilder &b, const ParallelLoop &loop, function_ref<Value(Value)> local, SmallVector<Value> *sizes);
   std::string nameOf(const Segment &segment);
+  static bool hasFewRowsAlways(Operation *loop);
   Value hasFewRows(Operation *loop);
 
   func::FuncOp function;
@@ -224,6 +233,8 @@ std::string Splitter::nameOf(const Segment &segment) {
   StringRef what = "rows";
   if (segment.place != Place::Forall)
     what = segment.place == Place::Grid ? "grid" : "serial";
+  if (llvm::any_of(segment.ops, llvm::IsaPred<ScheduleOp>))
+    what = "schedule";
   segment.ops.front()->walk([&](Operation *op) {
     if (isa<GroupedMatmulOp>(op))
       what = "grouped_matmul";
@@ -235,6 +246,16 @@ std::string Splitter::nameOf(const Segment &segment) {
     if (!llvm::isAlnum(letter))
       letter = '_';
   return name;
+}
+
+/// Whether no tile of the products in `loop` has more than a few rows.
+bool Splitter::hasFewRowsAlways(Operation *loop) {
+  auto check = [](GroupedMatmulOp op) {
+    auto bound = ValueBoundsConstraintSet::computeConstantBound(
+        presburger::BoundType::UB, ValueBoundsConstraintSet::Variable(op.getInit(), 0), nullptr, /*closedUB=*/true);
+    return succeeded(bound) && *bound <= fewRows ? WalkResult::advance() : WalkResult::interrupt();
+  };
+  return !loop->walk(check).wasInterrupted();
 }
 
 /// Whether the groups of the product in `loop` have few rows on average, as the host can tell; null where there is one
@@ -252,6 +273,10 @@ Value Splitter::hasFewRows(Operation *loop) {
   return arith::CmpIOp::create(host, loc, arith::CmpIPredicate::ule, rows, most);
 }
 
+static void markFewRows(gpu::GPUFuncOp kernel) {
+  kernel.walk([&](GroupedMatmulOp op) { op->setAttr(fewRowsAttr, UnitAttr::get(op.getContext())); });
+}
+
 LogicalResult Splitter::emit(Segment &segment) {
   Operation *last = segment.ops.back();
   Location loc = last->getLoc();
@@ -263,8 +288,10 @@ LogicalResult Splitter::emit(Segment &segment) {
                       return isa<GroupedMatmulOp, AttentionOp>(op) ? WalkResult::interrupt() : WalkResult::advance();
                     })
                     .wasInterrupted();
-  Team team = segment.place == Place::Grid ? Team::Grid : loop && shares ? Team::Block : Team::Warp;
-  int64_t threads = segment.place == Place::Serial ? warpSize : blockSize;
+  shares |= loop && !loopsOfWarps(last).empty();
+  bool schedules = llvm::any_of(segment.ops, llvm::IsaPred<ScheduleOp>);
+  Team team = segment.place == Place::Grid ? Team::Grid : (loop && shares) || schedules ? Team::Block : Team::Warp;
+  int64_t threads = schedules ? scheduleThreads : segment.place == Place::Serial ? warpSize : blockSize;
   int64_t teamsPerBlock = team == Team::Warp ? threads / warpSize : 1;
 
   // Offsets of tiles never reach memory: the lowering of the product takes them as they are.
@@ -278,18 +305,27 @@ LogicalResult Splitter::emit(Segment &segment) {
 
   // Buffers of the bodies.
   bool fits = true;
+  auto place = [&](Operation *op) {
+    return placeWorkerScratch(op, [&](Operation *alloc, StringRef reason) {
+      alloc->emitOpError("cannot be memory of a kernel's threads: ") << reason;
+      fits = false;
+    });
+  };
+  if (team == Team::Block)
+    for (Operation *inner : loopsOfWarps(last))
+      giveToWarps(inner, place(inner), threads / warpSize);
   SmallVector<WorkerScratch> scratch;
   for (Operation *op : segment.ops)
-    if (WorkerScratch memory = placeWorkerScratch(op,
-                                                  [&](Operation *alloc, StringRef reason) {
-                                                    alloc->emitOpError("cannot be memory of a kernel's threads: ")
-                                                        << reason;
-                                                    fits = false;
-                                                  });
-        memory.memory)
+    if (WorkerScratch memory = place(op); memory.memory)
       scratch.push_back(memory);
   if (!fits)
     return failure();
+  bool alwaysFew = loop && hasFewRowsAlways(last);
+  int64_t room = mostShared;
+  last->walk([&](GroupedMatmulOp op) {
+    if (auto shape = chooseMmaShape(op, alwaysFew))
+      room = std::min(room, std::max<int64_t>(allShared - shape->sharedBytes() - leftForSchedule, 0));
+  });
 
   // Blocks of the grid.
   host.setInsertionPointAfter(last);
@@ -340,7 +376,7 @@ LogicalResult Splitter::emit(Segment &segment) {
   SmallVector<Value> memories; ///< in global memory, one for each of `scratch`; null where it is shared memory
   for (const WorkerScratch &memory : scratch) {
     std::optional<int64_t> bytes = getConstantIntValue(memory.bytes);
-    if (bytes && *bytes * teamsPerBlock <= mostShared) {
+    if (bytes && *bytes * teamsPerBlock <= room) {
       memories.push_back(nullptr);
       continue;
     }
@@ -439,10 +475,15 @@ LogicalResult Splitter::emit(Segment &segment) {
         Value shift = arith::AddIOp::create(before, loc, view.getByteShift(), at);
         view.getByteShiftMutable().assign(shift);
       }
+  SmallVector<Operation *> warps;
+  if (team == Team::Block)
+    warps = loopsOfWarps(kernel);
   kernel.walk<WalkOrder::PostOrder>([&](Operation *op) {
-    if (auto nested = ParallelLoop::from(op))
+    if (auto nested = ParallelLoop::from(op); nested && !llvm::is_contained(warps, op))
       makeSequential(*nested);
   });
+  if (alwaysFew)
+    markFewRows(kernel);
 
   symbols.insert(kernel);
   Value width = arith::ConstantIndexOp::create(host, loc, threads);
@@ -450,10 +491,10 @@ LogicalResult Splitter::emit(Segment &segment) {
     gpu::LaunchFuncOp::create(host, loc, function, gpu::KernelDim3{blocks, one, one}, gpu::KernelDim3{width, one, one},
                               /*dynamicSharedMemorySize=*/nullptr, operands);
   };
-  if (Value few = loop ? hasFewRows(last) : Value()) {
+  if (Value few = loop && !alwaysFew ? hasFewRows(last) : Value()) {
     auto other = cast<gpu::GPUFuncOp>(kernel->clone());
     other.setName((kernel.getName() + "_few").str());
-    other.walk([&](GroupedMatmulOp op) { op->setAttr(fewRowsAttr, host.getUnitAttr()); });
+    markFewRows(other);
     symbols.insert(other, std::next(kernel->getIterator()));
     auto choice = scf::IfOp::create(host, loc, few, /*withElseRegion=*/true);
     OpBuilder::InsertionGuard guard(host);
@@ -540,9 +581,12 @@ LogicalResult Splitter::run() {
 
   // What is left of device code computes numbers nobody on the host uses.
   SmallVector<Operation *> sunk;
-  function.walk([&](Operation *op) {
-    if (op != function && work.placeOf(op) == Place::Sunk && op->getParentOp() == function)
+  function.walk<WalkOrder::PreOrder>([&](Operation *op) {
+    if (op == function || work.placeOf(op) == Place::Control)
+      return WalkResult::advance();
+    if (work.placeOf(op) == Place::Sunk)
       sunk.push_back(op);
+    return WalkResult::skip();
   });
   llvm::DenseSet<Operation *> dead(done.begin(), done.end());
   dead.insert(sunk.begin(), sunk.end());
@@ -551,32 +595,6 @@ LogicalResult Splitter::run() {
   for (Operation *op : dead)
     op->erase();
   return success();
-}
-
-/// Keeps one of several equal kernels.
-static void mergeKernels(ModuleOp module, gpu::GPUModuleOp kernels) {
-  llvm::StringMap<std::string> names; // of what stands for a kernel
-  SmallVector<gpu::GPUFuncOp> kept;
-  for (auto kernel : llvm::make_early_inc_range(kernels.getOps<gpu::GPUFuncOp>())) {
-    auto same = llvm::find_if(kept, [&](gpu::GPUFuncOp other) {
-      return other.getFunctionType() == kernel.getFunctionType() &&
-             other->getAttr(teamAttr) == kernel->getAttr(teamAttr) &&
-             OperationEquivalence::isRegionEquivalentTo(&other.getBody(), &kernel.getBody(),
-                                                        OperationEquivalence::IgnoreLocations);
-    });
-    if (same == kept.end()) {
-      kept.push_back(kernel);
-      continue;
-    }
-    names[kernel.getName()] = same->getName().str();
-    kernel.erase();
-  }
-  module.walk([&](gpu::LaunchFuncOp launch) {
-    if (auto found = names.find(launch.getKernelName().getValue()); found != names.end()) {
-      auto name = FlatSymbolRefAttr::get(module.getContext(), found->second);
-      launch.setKernelAttr(SymbolRefAttr::get(launch.getKernelModuleName(), {name}));
-    }
-  });
 }
 
 namespace {

@@ -39,6 +39,9 @@ ThreadNumbers makeThreadNumbers(mlir::OpBuilder &b, mlir::Location loc, Team tea
 /// Threads of a block of `kernel`: its known_block_size.
 int64_t getBlockSize(mlir::gpu::GPUFuncOp kernel);
 
+/// Keeps one of several equal kernels in `kernels`, and lets all launches in `module` use it.
+void mergeKernels(mlir::ModuleOp module, mlir::gpu::GPUModuleOp kernels);
+
 } // namespace moe
 
 #endif // MOE_LIB_CONVERSION_TILESTOGPU_KERNEL_H

@@ -26,12 +26,14 @@ static void addCleanUp(OpPassManager &pm) {
 
 void moe::addGPUKernelPasses(OpPassManager &pm) {
   pm.addPass(createFormKernels());
+  pm.addPass(createJoinKernels());
   pm.nest<func::FuncOp>().addPass(createFreeDeviceBuffers());
   OpPassManager &kernels = pm.nest<gpu::GPUModuleOp>();
   OpPassManager &kernel = kernels.nest<gpu::GPUFuncOp>();
   addCleanUp(kernel);
   kernel.addPass(createDistributeKernels());
   kernel.addPass(createGroupedMatmulToThreads());
+  kernel.addPass(createScheduleToThreads()); // takes what shared memory the products have left
   kernel.addPass(createAttentionToWarps());
   addCleanUp(kernel);
   kernel.addPass(createLoopInvariantCodeMotionPass());

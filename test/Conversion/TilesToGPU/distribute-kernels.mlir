@@ -92,3 +92,34 @@ gpu.module @kernels {
     gpu.return
   }
 }
+
+// -----
+
+gpu.module @kernels {
+  // The warps of a block take the iterations of an inner loop in turn; what is in it is a warp's. The block meets before it
+  // and behind it.
+  // CHECK-LABEL: gpu.func @loops_of_warps
+  gpu.func @loops_of_warps(%a: memref<16x64xf32>, %b: memref<64xf32>, %n: index) kernel attributes {known_block_size = array<i32: 128, 1, 1>, moe.team = "block"} {
+    %zero = arith.constant 0.0 : f32
+    // CHECK: memref.store
+    linalg.fill ins(%zero : f32) outs(%b : memref<64xf32>)
+    // CHECK: gpu.barrier
+    // CHECK: %[[WARP:.*]] = arith.divui %{{.*}}, %c32
+    // CHECK: %[[FIRST:.*]] = arith.muli %[[WARP]], %c1
+    // CHECK: %[[BEGIN:.*]] = arith.addi %c0{{.*}}, %[[FIRST]]
+    // CHECK: %[[LANE:.*]] = arith.remui
+    // CHECK: scf.for %[[R:.*]] = %[[BEGIN]] to %{{.*}} step
+    // CHECK-NOT: gpu.barrier
+    // CHECK:   scf.for %{{.*}} = %[[LANE]] to
+    // CHECK:     memref.store
+    // CHECK:   nvvm.bar.warp.sync
+    // CHECK: gpu.barrier
+    scf.forall (%r) in (%n) {
+      %row = memref.subview %a[%r, 0] [1, 64] [1, 1] : memref<16x64xf32> to memref<64xf32, strided<[1], offset: ?>>
+      linalg.exp ins(%b : memref<64xf32>) outs(%row : memref<64xf32, strided<[1], offset: ?>>)
+    }
+    %first = memref.subview %a[0, 0] [1, 64] [1, 1] : memref<16x64xf32> to memref<64xf32, strided<[1]>>
+    linalg.exp ins(%first : memref<64xf32, strided<[1]>>) outs(%b : memref<64xf32>)
+    gpu.return
+  }
+}

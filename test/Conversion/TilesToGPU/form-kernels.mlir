@@ -128,3 +128,35 @@ func.func @second(%a: memref<4xi64>, %p: i64) {
 }
 // CHECK: gpu.func @first_0_rows
 // CHECK-NOT: gpu.func
+
+// -----
+
+// A parallel loop in a parallel loop: iterations of the outer one are a block's, those of the inner one its warps', and each
+// warp has its own part of the inner loop's memory.
+// CHECK-LABEL: func.func @rows_of_blocks
+// CHECK: %[[BLOCKS:.*]] = arith.maxui
+// CHECK: gpu.launch_func @kernels::@rows_of_blocks_0_rows blocks in (%[[BLOCKS]], %c1, %c1) threads in (%c128, %c1, %c1)
+// CHECK: gpu.func @rows_of_blocks_0_rows
+// CHECK-SAME: workgroup(%{{.*}} : memref<1024xi8, #gpu.address_space<workgroup>>
+// CHECK-SAME: moe.team = "block"
+// CHECK: scf.forall
+// CHECK:   %[[WARP:.*]] = arith.divui %{{.*}}, %c32
+// CHECK:   %[[PART:.*]] = arith.muli %[[WARP]], %c256
+// CHECK:   memref.view
+// CHECK:   linalg.exp
+func.func @rows_of_blocks(%a: memref<?x64xf32>, %b: memref<?x64xf32>, %rows: index) {
+  scf.forall (%i) = (0) to (%rows) step (16) {
+    %c16 = arith.constant 16 : index
+    %left = arith.subi %rows, %i : index
+    %n = arith.minui %left, %c16 : index
+    scf.forall (%r) in (%n) {
+      %row = arith.addi %i, %r : index
+      %x = memref.subview %a[%row, 0] [1, 64] [1, 1] : memref<?x64xf32> to memref<1x64xf32, strided<[64, 1], offset: ?>>
+      %y = memref.subview %b[%row, 0] [1, 64] [1, 1] : memref<?x64xf32> to memref<1x64xf32, strided<[64, 1], offset: ?>>
+      %t = memref.alloc() : memref<1x64xf32>
+      linalg.exp ins(%x : memref<1x64xf32, strided<[64, 1], offset: ?>>) outs(%t : memref<1x64xf32>)
+      linalg.abs ins(%t : memref<1x64xf32>) outs(%y : memref<1x64xf32, strided<[64, 1], offset: ?>>)
+    }
+  }
+  return
+}

@@ -115,3 +115,41 @@ func.func @two_readers_of_attention(%q: tensor<?x?x4x8xbf16>, %k: tensor<?x?x2x8
   } -> tensor<?x?x4x8xbf16>
   return %r, %y : tensor<?x?x4x8xbf16>, tensor<?x?x4x8xf32>
 }
+
+// -----
+
+// Slots of the plan, and products of the same groups, never reach rows in no group.
+// CHECK-LABEL: func.func @rows_nobody_reads
+// CHECK-NOT: linalg.fill
+// CHECK: moe.combine
+func.func @rows_nobody_reads(%x: tensor<?x8xf32>, %e: tensor<?x2xi32>, %w: tensor<4x16x8xf32>, %v: tensor<4x8x16xf32>, %h: tensor<?x16xf32>, %out: tensor<?x8xf32>) -> tensor<?x8xf32> {
+  %zero = arith.constant 0.0 : f32
+  %offsets, %choices, %slots = moe.plan %e {experts = 4} : tensor<?x2xi32> -> tensor<5xi32>, tensor<?xi32>, tensor<?x2xi32>
+  %z = linalg.fill ins(%zero : f32) outs(%h : tensor<?x16xf32>) -> tensor<?x16xf32>
+  %a = moe.grouped_matmul rows(%x : tensor<?x8xf32>) weights(%w : tensor<4x16x8xf32>) groups(%offsets : tensor<5xi32>) choices(%choices : tensor<?xi32>) outs(%z : tensor<?x16xf32>) attributes {fanout = 2} {
+  ^bb0(%acc: f32):
+    moe.yield %acc : f32
+  } -> tensor<?x16xf32>
+  %z2 = linalg.fill ins(%zero : f32) outs(%out : tensor<?x8xf32>) -> tensor<?x8xf32>
+  %b = moe.grouped_matmul rows(%a : tensor<?x16xf32>) weights(%v : tensor<4x8x16xf32>) groups(%offsets : tensor<5xi32>) outs(%z2 : tensor<?x8xf32>) {
+  ^bb0(%acc: f32):
+    moe.yield %acc : f32
+  } -> tensor<?x8xf32>
+  %y = moe.combine %b[%slots] : tensor<?x8xf32>, tensor<?x2xi32> -> tensor<?x8xf32>
+  return %y : tensor<?x8xf32>
+}
+
+// Slots from elsewhere might.
+// CHECK-LABEL: func.func @slots_from_elsewhere
+// CHECK: linalg.fill
+// CHECK: moe.grouped_matmul
+func.func @slots_from_elsewhere(%x: tensor<?x8xf32>, %o: tensor<5xi32>, %slots: tensor<?x2xi32>, %w: tensor<4x16x8xf32>, %h: tensor<?x16xf32>) -> tensor<?x16xf32> {
+  %zero = arith.constant 0.0 : f32
+  %z = linalg.fill ins(%zero : f32) outs(%h : tensor<?x16xf32>) -> tensor<?x16xf32>
+  %a = moe.grouped_matmul rows(%x : tensor<?x8xf32>) weights(%w : tensor<4x16x8xf32>) groups(%o : tensor<5xi32>) outs(%z : tensor<?x16xf32>) {
+  ^bb0(%acc: f32):
+    moe.yield %acc : f32
+  } -> tensor<?x16xf32>
+  %y = moe.combine %a[%slots] : tensor<?x16xf32>, tensor<?x2xi32> -> tensor<?x16xf32>
+  return %y : tensor<?x16xf32>
+}

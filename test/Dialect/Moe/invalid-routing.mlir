@@ -358,3 +358,51 @@ func.func private @masked() attributes {a = #moe.groups<count = 4, keep = 1, sco
 
 // expected-error@+1 {{expected tensor names as sources but got 3 : i64}}
 func.func private @sources() attributes {a = #moe.prepared<@f, ["up", 3]> : tensor<4xf32>}
+
+// -----
+
+func.func @schedule_outputs(%e: tensor<?x2xi32>, %o: tensor<9xi32>) {
+  // expected-error @below {{expected 5 outputs (offsets, choices, slots, tiles, count) but got 1}}
+  %r = moe.schedule %e : tensor<?x2xi32> outs(%o : tensor<9xi32>) {block = 128} -> tensor<9xi32>
+  return
+}
+
+// -----
+
+func.func @schedule_type(%e: memref<?x2xi32>, %o: memref<9xi32>, %c: memref<?xi64>, %s: memref<?x2xi32>, %t: memref<?x3xi32>, %n: memref<i32>) {
+  // expected-error @below {{expected an output of 1 dimensions of i32 but got 'memref<?xi64>'}}
+  moe.schedule %e : memref<?x2xi32> outs(%o, %c, %s, %t, %n : memref<9xi32>, memref<?xi64>, memref<?x2xi32>, memref<?x3xi32>, memref<i32>) {block = 128}
+  return
+}
+
+// -----
+
+func.func @schedule_choices(%e: memref<?x?xi32>, %o: memref<9xi32>, %c: memref<?xi32>, %s: memref<?x?xi32>, %t: memref<?x3xi32>, %n: memref<i32>) {
+  // expected-error @below {{expected indices with a static number of choices per token but got 'memref<?x?xi32>'}}
+  moe.schedule %e : memref<?x?xi32> outs(%o, %c, %s, %t, %n : memref<9xi32>, memref<?xi32>, memref<?x?xi32>, memref<?x3xi32>, memref<i32>) {block = 128}
+  return
+}
+
+// -----
+
+func.func @schedule_offsets(%e: memref<?x2xi32>, %o: memref<?xi32>, %c: memref<?xi32>, %s: memref<?x2xi32>, %t: memref<?x3xi32>, %n: memref<i32>) {
+  // expected-error @below {{expected static offsets of at least 2 elements (experts + 1) but got 'memref<?xi32>'}}
+  moe.schedule %e : memref<?x2xi32> outs(%o, %c, %s, %t, %n : memref<?xi32>, memref<?xi32>, memref<?x2xi32>, memref<?x3xi32>, memref<i32>) {block = 128}
+  return
+}
+
+// -----
+
+func.func @schedule_tiles(%e: memref<?x2xi32>, %o: memref<9xi32>, %c: memref<?xi32>, %s: memref<?x2xi32>, %t: memref<?x4xi32>, %n: memref<i32>) {
+  // expected-error @below {{expected tiles of 3 numbers (group, first row, rows) but got 'memref<?x4xi32>'}}
+  moe.schedule %e : memref<?x2xi32> outs(%o, %c, %s, %t, %n : memref<9xi32>, memref<?xi32>, memref<?x2xi32>, memref<?x4xi32>, memref<i32>) {block = 128}
+  return
+}
+
+// -----
+
+func.func @schedule_block(%e: memref<?x2xi32>, %o: memref<9xi32>, %c: memref<?xi32>, %s: memref<?x2xi32>, %t: memref<?x3xi32>, %n: memref<i32>) {
+  // expected-error @below {{expected 'block' of at least 1 but got 0}}
+  moe.schedule %e : memref<?x2xi32> outs(%o, %c, %s, %t, %n : memref<9xi32>, memref<?xi32>, memref<?x2xi32>, memref<?x3xi32>, memref<i32>) {block = 0}
+  return
+}

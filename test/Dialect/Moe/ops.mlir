@@ -272,3 +272,11 @@ func.func @tile_map(%offsets: tensor<9xi32>, %rows: index) -> (tensor<?x3xi32>, 
   %workers = moe.workers
   return %tiles, %count, %workers : tensor<?x3xi32>, tensor<i32>, index
 }
+
+// CHECK-LABEL: func.func @schedule
+// CHECK: moe.schedule %{{.*}} : tensor<?x2xi32> outs(%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : tensor<9xi32>, tensor<?xi32>, tensor<?x2xi32>, tensor<?x3xi32>, tensor<i32>) {block = 128 : i64} -> tensor<9xi32>, tensor<?xi32>, tensor<?x2xi32>, tensor<?x3xi32>, tensor<i32>
+func.func @schedule(%e: tensor<?x2xi32>, %o: tensor<9xi32>, %c: tensor<?xi32>, %s: tensor<?x2xi32>, %t: tensor<?x3xi32>, %n: tensor<i32>) -> tensor<i32> {
+  %r:5 = moe.schedule %e : tensor<?x2xi32> outs(%o, %c, %s, %t, %n : tensor<9xi32>, tensor<?xi32>, tensor<?x2xi32>, tensor<?x3xi32>, tensor<i32>) {block = 128}
+      -> tensor<9xi32>, tensor<?xi32>, tensor<?x2xi32>, tensor<?x3xi32>, tensor<i32>
+  return %r#4 : tensor<i32>
+}

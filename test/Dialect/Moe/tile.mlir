@@ -116,3 +116,27 @@ func.func @norm(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
   } -> tensor<?x8xf32>
   return %y : tensor<?x8xf32>
 }
+
+// -----
+
+// A dense product has tiles of equal height: no table, and nothing to read before the loop.
+// CHECK-LABEL: func.func @dense
+// CHECK-NOT: moe.tile_map
+// CHECK: %[[T:.*]] = arith.ceildivui %[[N:.*]], %c32
+// CHECK: scf.forall (%[[I:.*]]) in (%[[T]])
+// CHECK: %[[R:.*]] = arith.muli %[[I]], %c32
+// CHECK: %[[LEFT:.*]] = arith.subi %[[N]], %[[R]]
+// CHECK: %[[ROWS:.*]] = arith.minui %[[LEFT]], %c32
+// CHECK: tensor.extract_slice %{{.*}}[%[[R]], 0] [%[[ROWS]], 8]
+func.func @dense(%x: tensor<?x8xf32>, %w: tensor<1x16x8xf32>, %out: tensor<?x16xf32>) -> tensor<?x16xf32> {
+  %c0 = arith.constant 0 : index
+  %first = arith.constant 0 : i32
+  %n = tensor.dim %x, %c0 : tensor<?x8xf32>
+  %end = arith.index_cast %n : index to i32
+  %o = tensor.from_elements %first, %end : tensor<2xi32>
+  %y = moe.grouped_matmul rows(%x : tensor<?x8xf32>) weights(%w : tensor<1x16x8xf32>) groups(%o : tensor<2xi32>) outs(%out : tensor<?x16xf32>) {
+  ^bb0(%acc: f32):
+    moe.yield %acc : f32
+  } -> tensor<?x16xf32>
+  return %y : tensor<?x16xf32>
+}

@@ -8,6 +8,7 @@
     check_model.py foreign MODEL TEXT [options]     programs for another machine say what programs for this one say
     check_model.py emulated FOLDER... [options]     MoE blocks of golden folders as GPU kernels on the emulator
     check_model.py emulated-sample MODEL TEXT       the sample model on the emulator
+    check_model.py launches MODEL                   kernels that a MoE block of the sample model takes on a GPU
     check_model.py quantized MODEL TEXT [options]   perplexity with each format, on every level, and by the reference lowering
 
 Options: --tools DIR (with moe-compile), --work DIR, --flag=F (for moe-compile, repeatable), --runner=COMMAND (runs the
@@ -272,6 +273,30 @@ def check_emulated_sample(models, model, text):
     return f"block within {worst:.1e}, NLL {whole['nll']:.4f}, on the CPU {want['nll']:.4f}"
 
 
+# Tokens of a MoE block, and kernels it may take: the gate and the plan are one where one block of threads routes all tokens, and
+# one token's second product combines.
+LAUNCHES = {1: 3, 16: 4, 17: 5, 4096: 5}
+
+
+def check_launches(models, model):
+    """Counts launches; and the first token's bits depend neither on how many come behind it nor on the schedule."""
+    program, counters = models.compile(model, "--layers=0", "--target=cuda", "--run-on=host"), models.work / "counters.json"
+    seen, lines = set(), []
+    for tokens, most in LAUNCHES.items():
+        values = array.array("f", [((i * 7919 + 13) % 257 - 128) / 64 for i in range(tokens * 128)])
+        for seed in "012" if tokens < 100 else "0":
+            counters.unlink(missing_ok=True)
+            os.environ.update(MOE_GPU_SEED=seed, MOE_GPU_COUNTERS=str(counters))
+            got = models.run(program, {"hidden": ([tokens, 128], values)})
+            os.environ.pop("MOE_GPU_SEED"), os.environ.pop("MOE_GPU_COUNTERS")
+            seen.add(tuple(values[: len(values) // tokens].tobytes() for _, values in (got[name] for name in sorted(got))))
+            kernels = [json.loads(line)["kernel"] for line in counters.read_text().splitlines()]
+            expect(len(kernels) == most, f"{tokens} tokens: {len(kernels)} launches, expected {most}: {', '.join(kernels)}")
+        lines.append(f"{tokens} tokens {most}")
+    expect(len(seen) == 1, f"{len(seen)} different results for the first token")
+    return "launches for " + ", ".join(lines)
+
+
 # By how much the mean NLL (nats per token) may change from the checkpoint's own weights, and by how much it may differ
 # between two ways to compute the same: those differ in the order of f32 sums, which may move a rounding.
 FORMATS = {"int8": 0.005, "int4": 0.03, "mxfp4": 0.04}
@@ -300,7 +325,7 @@ def check_quantized(models, model, text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["golden", "sample", "same-bits", "levels", "foreign", "quantized", "emulated",
-                                         "emulated-sample"])
+                                         "emulated-sample", "launches"])
     parser.add_argument("paths", nargs="+", type=pathlib.Path)
     parser.add_argument("--tools", required=True)
     parser.add_argument("--work", required=True)
@@ -316,6 +341,7 @@ def main():
         "quantized": [(check_quantized, tuple(options.paths))],
         "emulated": [(check_emulated, (folder,)) for folder in options.paths],
         "emulated-sample": [(check_emulated_sample, tuple(options.paths))],
+        "launches": [(check_launches, tuple(options.paths))],
         "levels": [(check_levels, (folder,)) for folder in options.paths],
     }[options.what]
     bad = 0

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Runs reference cases of the moe ops: fills a program template, compiles it, runs it, compares every output.
 
-    run_case.py FOLDER [PREFIX...] [--tools DIR] [--reference | --both] [--tolerance X] [--fill-only] [--work DIR] [-v]
+    run_case.py FOLDER [PREFIX...] [--tools DIR] [--reference | --both | --emulated] [--tolerance X] [--fill-only] [--work DIR] [-v]
 
 FOLDER holds <case>.json and <case>.safetensors (test/Inputs/ops). With prefixes only cases whose name starts with one of them
 run, and it is an error if a prefix finds none. The templates are <op>*.mlir.in beside this script; each template of a case's op
-is run. --both compiles by the default pipeline and by --reference. Exit status 0: all equal, 1: something differs or fails.
+is run. --both compiles by the default pipeline and by --reference, --emulated for a GPU that is the emulator. Exit status 0: all equal, 1: something differs or fails.
 
 Templates: lines that start with //@ are directives, the rest is MLIR with placeholders @NAME@ or @EXPRESSION@ (integers).
     //@dims TENSOR = A B ..     names for the sizes of a tensor of the case
@@ -200,6 +200,7 @@ def main():
     parser.add_argument("prefixes", nargs="*")
     parser.add_argument("--tools", type=pathlib.Path, default=HERE.parents[2] / "build" / "bin")
     parser.add_argument("--reference", action="store_true", help="lower by the reference semantics")
+    parser.add_argument("--emulated", action="store_true", help="as GPU kernels on the emulator")
     parser.add_argument("--both", action="store_true", help="both pipelines")
     parser.add_argument("--tolerance", type=float, help="at most this one, relative to the largest expected value")
     parser.add_argument("--fill-only", action="store_true", help="fill and verify the programs, run nothing")
@@ -207,6 +208,8 @@ def main():
     parser.add_argument("-v", "--verbose", action="store_true")
     options = parser.parse_args()
     options.pipelines = [[], ["--reference"]] if options.both else [["--reference"] if options.reference else []]
+    if options.emulated:
+        options.pipelines = [["--target=cuda", "--run-on=host"]]
     options.tools = options.tools.resolve()
 
     cases = sorted(options.folder.glob("*.json"))
