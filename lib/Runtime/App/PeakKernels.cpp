@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Chains of multiply-adds in registers, one function per instruction that generated code multiplies with, and reads of
-// a buffer. The only code of the runtime that is compiled for more than the baseline.
+// a buffer.
 //
 //===----------------------------------------------------------------------===//
 

@@ -86,8 +86,8 @@ private:
           if (next % length == 0)
             continue; // the last token of a window predicts nothing
           const float *row = logits + i * vocabulary;
-          double top = largest(row, vocabulary);
-          losses[size_t(next)] = std::log(sumOfExponentials(row, vocabulary, top)) - (double(row[ids[next]]) - top);
+          auto [top, sum] = sumOfExponentials(row, vocabulary);
+          losses[size_t(next)] = std::log(sum) - (double(row[ids[next]]) - double(top));
         }
       });
       if (countsAt)

@@ -4,7 +4,8 @@
 //
 // Generated code allocates the same few large temporaries in every layer of every call. malloc would map and unmap each
 // of them, and the page faults cost more than the work on a small batch. So large blocks are kept by size class when
-// they are freed, up to the most that was ever in use at once; small ones are malloc's business.
+// they are freed, as long as all memory is at most twice what was ever in use at once (the results of a call, which may
+// be most of it, should outlive the temporaries of the next one); small ones are malloc's business.
 //
 //===----------------------------------------------------------------------===//
 
@@ -16,6 +17,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <sys/mman.h>
 #include <unistd.h>
 #include <utility>
 
@@ -34,6 +36,7 @@ constexpr size_t alignmentOfBuffers = 64;
 constexpr int smallestBits = 16; // blocks from 64 KiB are kept
 constexpr int largestBits = 46;
 constexpr int stepsPerDouble = 8; // a block is at most 1/8 larger than asked for
+constexpr size_t hugePage = size_t(2) << 20, leastForHugePages = 2 * hugePage;
 constexpr int classCount = (largestBits - smallestBits) * stepsPerDouble;
 
 /// Lies in the 64 bytes before every buffer.
@@ -91,7 +94,7 @@ public:
     std::lock_guard lock(mutex);
     used -= block->size;
     Header *evicted = nullptr;
-    while (kept + block->size > mostUsed) { // a block was in use, so it has room alone
+    while (used + kept + block->size > 2 * mostUsed) { // the block was in use with what is, so it has room alone
       Header *victim = oldest;
       remove(victim);
       victim->next = evicted;
@@ -124,6 +127,14 @@ private:
 
 constinit Keeper keeper;
 
+/// Asks for large pages, of which the first touch takes a fraction of the faults; only whole ones of the block's own.
+void adviseHugePages(void *base, size_t size) {
+  uintptr_t begin = (reinterpret_cast<uintptr_t>(base) + hugePage - 1) / hugePage * hugePage;
+  uintptr_t end = (reinterpret_cast<uintptr_t>(base) + size) / hugePage * hugePage;
+  if (begin < end)
+    madvise(reinterpret_cast<void *>(begin), end - begin, MADV_HUGEPAGE); // a system without them says no
+}
+
 void *allocate(size_t alignment, size_t size) {
   size_t wanted = size;
   if (size > SIZE_MAX / 4)
@@ -137,6 +148,8 @@ void *allocate(size_t alignment, size_t size) {
   void *base = aligned_alloc(alignment, total);
   if (!base)
     outOfMemory(wanted);
+  if (total >= leastForHugePages)
+    adviseHugePages(base, total);
   char *buffer = static_cast<char *>(base) + alignment;
   *reinterpret_cast<Header *>(buffer - alignmentOfBuffers) = {base, size, sizeClass, nullptr, nullptr, nullptr};
   return buffer;

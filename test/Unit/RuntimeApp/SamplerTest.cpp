@@ -38,14 +38,41 @@ TEST(StableMath, ExponentialIsAccurate) {
 
 TEST(StableMath, SumTakesEveryElement) {
   for (size_t count : {1, 7, 8, 9, 100}) {
-    std::vector<float> values(count);
-    double expected = 0;
-    for (size_t i = 0; i < count; ++i) {
-      values[i] = -0.01f * float(i);
-      expected += std::exp(double(values[i]));
+    // The largest in each place in turn: alone, in a vector, behind the last one.
+    for (size_t largest = 0; largest < count; ++largest) {
+      std::vector<float> values(count);
+      double expected = 0;
+      for (size_t i = 0; i < count; ++i) {
+        values[i] = 3 - 0.01f * float((i + count - largest) % count);
+        expected += std::exp(double(values[i]) - 3);
+      }
+      SumOfExponentials result = sumOfExponentials(values.data(), int64_t(count));
+      EXPECT_EQ(result.top, 3);
+      EXPECT_NEAR(result.sum, expected, 1e-12 * expected);
     }
-    EXPECT_NEAR(sumOfExponentials(values.data(), int64_t(count), 0), expected, 1e-12 * expected);
   }
+}
+
+TEST(StableMath, SumHasTheBitsOfItsExponentials) {
+  // Whatever instructions this machine has: eight lanes, each in order, and a tree.
+  std::vector<float> values;
+  for (int i = 0; i < 1003; ++i)
+    values.push_back(std::sin(float(i)) * 40);
+  SumOfExponentials result = sumOfExponentials(values.data(), int64_t(values.size()));
+  double lanes[8] = {};
+  for (size_t i = 0; i < values.size(); ++i)
+    lanes[i % 8] += stableExp(double(values[i]) - double(result.top));
+  EXPECT_EQ(result.sum,
+            ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7])));
+}
+
+TEST(StableMath, SumOfWhatIsNotFinite) {
+  std::vector<float> values(20, 1);
+  values[3] = nan;
+  EXPECT_EQ(sumOfExponentials(values.data(), 20).top, 1);
+  EXPECT_TRUE(std::isnan(sumOfExponentials(values.data(), 20).sum));
+  values[3] = -infinity;
+  EXPECT_EQ(sumOfExponentials(values.data(), 20).sum, 19);
 }
 
 TEST(Sampler, GreedyTakesTheLowestOfEquals) {
