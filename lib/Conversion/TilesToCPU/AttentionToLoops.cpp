@@ -77,8 +77,13 @@ private:
   void store(Value vector, Value memref, ArrayRef<Value> at) { vector::StoreOp::create(b, vector, memref, at); }
   /// Asks for the head of a key or value that is needed a block later, or of the last one.
   void prefetch(Value memref, Value sequence, Value position, Value head, Value lastKey);
-  /// All lanes combined by a fixed tree, in every lane.
-  Value reduce(Value vector, function_ref<Value(Value, Value)> combine);
+  Value shuffle(Value x, Value y, ArrayRef<int64_t> lanesTaken) {
+    return vector::ShuffleOp::create(b, x, y, lanesTaken);
+  }
+  /// Every lane combined with the lanes around it whose number differs in bits below `width`, by a fixed tree.
+  Value reduce(Value vector, function_ref<Value(Value, Value)> combine, int64_t width = lanes);
+  /// One vector for several: its first lanes, as many for each, have the combined lanes of the first vector, and so on.
+  Value reduceTogether(SmallVector<Value> vectors, function_ref<Value(Value, Value)> combine);
 
   void lowerChunk(Value sequence, Value head, Value firstQuery, Value queries);
   void startRow(Value sequence, Value head, Value firstQuery, Value query, Value inGroup);
@@ -172,14 +177,31 @@ void AttentionLowering::prefetch(Value memref, Value sequence, Value position, V
                                /*localityHint=*/3, /*isDataCache=*/true);
 }
 
-Value AttentionLowering::reduce(Value vector, function_ref<Value(Value, Value)> combine) {
-  for (int64_t distance = lanes / 2; distance > 0; distance /= 2) {
-    SmallVector<int64_t> mask;
+Value AttentionLowering::reduce(Value vector, function_ref<Value(Value, Value)> combine, int64_t width) {
+  for (int64_t distance = width / 2; distance > 0; distance /= 2) {
+    SmallVector<int64_t> partners;
     for (int64_t lane = 0; lane < lanes; ++lane)
-      mask.push_back(lane ^ distance);
-    vector = combine(vector, vector::ShuffleOp::create(b, vector, vector, mask));
+      partners.push_back(lane ^ distance);
+    vector = combine(vector, shuffle(vector, vector, partners));
   }
   return vector;
+}
+
+Value AttentionLowering::reduceTogether(SmallVector<Value> vectors, function_ref<Value(Value, Value)> combine) {
+  int64_t width = lanes; // of the lanes that belong to one of the given vectors
+  for (; vectors.size() > 1; width /= 2) {
+    SmallVector<int64_t> low, high; // halves of what belongs together, of two vectors
+    for (int64_t first = 0; first < 2 * lanes; first += width)
+      for (int64_t i = 0; i < width / 2; ++i) {
+        low.push_back(first + i);
+        high.push_back(first + width / 2 + i);
+      }
+    SmallVector<Value> merged;
+    for (size_t i = 0; i < vectors.size(); i += 2)
+      merged.push_back(combine(shuffle(vectors[i], vectors[i + 1], low), shuffle(vectors[i], vectors[i + 1], high)));
+    vectors = merged;
+  }
+  return reduce(vectors.front(), combine, width);
 }
 
 void AttentionLowering::run() {
@@ -431,31 +453,42 @@ void AttentionLowering::scores(int64_t rows, Value firstRow, const Visible &visi
 /// Scores to exponentials; updates `largest` and `totals`. Returns what the sums of earlier blocks are multiplied by.
 SmallVector<Value> AttentionLowering::softmax(int64_t rows, Value firstRow, Value vectors) {
   Value end = mul(vectors, lanes);
-  SmallVector<Value> before, after, scales, started;
-  for (int64_t i = 0; i < rows; ++i)
-    before.push_back(
-        vector::BroadcastOp::create(b, vectorType, memref::LoadOp::create(b, largest, ValueRange{add(firstRow, i)})));
   // A score that is NaN may be passed over here: its exponential is NaN all the same, and with it the whole row.
   auto larger = [&](Value x, Value y) -> Value {
     return arith::SelectOp::create(b, arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, x, y), x, y);
   };
-  after = loop(index(0), end, lanes, before, [&](Value column, ValueRange carried) {
+  SmallVector<Value> lowest(rows, splat(std::numeric_limits<float>::lowest()));
+  SmallVector<Value> highest = loop(index(0), end, lanes, lowest, [&](Value column, ValueRange carried) {
     SmallVector<Value> next;
     for (int64_t i = 0; i < rows; ++i)
       next.push_back(larger(load(weights, {index(i), column}), carried[i]));
     return next;
   });
+
+  // What there is one of per row is computed for all rows at once, in as many lanes for each.
+  int64_t width = lanes / rows;
+  SmallVector<int64_t> spread, gather;
+  for (int64_t lane = 0; lane < lanes; ++lane)
+    spread.push_back(lane / width);
+  for (int64_t i = 0; i < rows; ++i)
+    gather.push_back(i * width);
+  auto perRow = VectorType::get({rows}, b.getF32Type());
+  Value before = vector::LoadOp::create(b, perRow, largest, firstRow);
+  before = shuffle(before, before, spread);
+  Value after = larger(reduceTogether(highest, larger), before);
+  store(shuffle(after, after, gather), largest, firstRow);
+  Value scale = math::ExpOp::create(b, arith::SubFOp::create(b, before, after));
+  SmallVector<Value> maxima, scales, started;
   for (int64_t i = 0; i < rows; ++i) {
-    after[i] = reduce(after[i], larger);
-    Value scalar = vector::ExtractOp::create(b, after[i], int64_t(0));
-    memref::StoreOp::create(b, scalar, largest, ValueRange{add(firstRow, i)});
-    scales.push_back(math::ExpOp::create(b, arith::SubFOp::create(b, before[i], after[i])));
+    SmallVector<int64_t> everywhere(lanes, i * width);
+    maxima.push_back(shuffle(after, after, everywhere));
+    scales.push_back(shuffle(scale, scale, everywhere));
     started.push_back(arith::MulFOp::create(b, load(totals, {add(firstRow, i), index(0)}), scales[i]));
   }
   SmallVector<Value> summed = loop(index(0), end, lanes, started, [&](Value column, ValueRange carried) {
     SmallVector<Value> next;
     for (int64_t i = 0; i < rows; ++i) {
-      Value distance = arith::SubFOp::create(b, load(weights, {index(i), column}), after[i]);
+      Value distance = arith::SubFOp::create(b, load(weights, {index(i), column}), maxima[i]);
       Value exponential = math::ExpOp::create(b, distance);
       store(exponential, weights, {index(i), column});
       next.push_back(arith::AddFOp::create(b, carried[i], exponential));
