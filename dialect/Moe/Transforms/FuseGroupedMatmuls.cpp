@@ -11,6 +11,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/Matchers.h"
+#include "mlir/Interfaces/ValueBoundsOpInterface.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
 using namespace mlir;
@@ -49,9 +50,11 @@ static bool coversAllRows(GroupedMatmulOp op) {
   if (!offsets || op.getNumExperts() != 1 || op.getChoices())
     return false;
   auto end = offsets.getElements()[1].getDefiningOp<arith::IndexCastOp>();
-  auto rows = end ? end.getIn().getDefiningOp<tensor::DimOp>() : nullptr;
-  return rows && rows.getSource() == op.getX() && rows.getConstantIndex() == 0 &&
-         matchPattern(offsets.getElements()[0], m_Zero());
+  if (!end || !matchPattern(offsets.getElements()[0], m_Zero()))
+    return false;
+  // The number of rows is mostly written as that of another tensor, which x was computed from.
+  FailureOr<bool> equal = ValueBoundsConstraintSet::areEqual({op.getX(), 0}, {end.getIn()});
+  return succeeded(equal) && *equal;
 }
 
 namespace {
@@ -178,7 +181,8 @@ struct FuseRounding : OpRewritePattern<linalg::GenericOp> {
     if (op.getNumDpsInputs() != 1 || op.getNumResults() != 1 || op.getNumReductionLoops() != 0)
       return rewriter.notifyMatchFailure(op, "not elementwise on one tensor");
     auto attention = op.getDpsInputs().front().getDefiningOp<AttentionOp>();
-    if (!attention || attention.getInit() || !attention->hasOneUse())
+    auto isSizeOrRounding = [&](Operation *user) { return user == op || isa<tensor::DimOp>(user); };
+    if (!attention || attention.getInit() || !llvm::all_of(attention->getUsers(), isSizeOrRounding))
       return rewriter.notifyMatchFailure(op, "not the only user of an attention");
     auto rounded = op.getBody()->getTerminator()->getOperand(0).getDefiningOp<arith::TruncFOp>();
     if (!rounded || rounded.getIn() != op.getBody()->getArgument(0) || rounded.getRoundingmode() ||

@@ -86,6 +86,65 @@ func.func @two_uses(%x: tensor<?x8xf32>, %o: tensor<5xi32>, %w: tensor<4x16x8xf3
 
 // -----
 
+#id = affine_map<(m, n) -> (m, n)>
+// All rows are in the one group, though their number is written as that of another tensor: no zeros are needed.
+// CHECK-LABEL: func.func @all_rows
+// CHECK: moe.grouped_matmul {{.*}} outs(%{{.*}} : tensor<?x16xbf16>)
+// CHECK: arith.truncf
+// CHECK: moe.yield %{{.*}} : bf16
+func.func @all_rows(%x: tensor<?x8xf32>, %w: tensor<1x16x8xf32>) -> tensor<?x16xbf16> {
+  %zero = arith.constant 0 : i32
+  %c0 = arith.constant 0 : index
+  %rows = tensor.dim %x, %c0 : tensor<?x8xf32>
+  %end = arith.index_cast %rows : index to i32
+  %o = tensor.from_elements %zero, %end : tensor<2xi32>
+  %xe = tensor.empty(%rows) : tensor<?x8xf32>
+  %y = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]} ins(%x : tensor<?x8xf32>) outs(%xe : tensor<?x8xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %n = arith.negf %in : f32
+    linalg.yield %n : f32
+  } -> tensor<?x8xf32>
+  %e = tensor.empty(%rows) : tensor<?x16xf32>
+  %a = moe.grouped_matmul rows(%y : tensor<?x8xf32>) weights(%w : tensor<1x16x8xf32>) groups(%o : tensor<2xi32>) outs(%e : tensor<?x16xf32>) {
+  ^bb0(%acc: f32):
+    moe.yield %acc : f32
+  } -> tensor<?x16xf32>
+  %re = tensor.empty(%rows) : tensor<?x16xbf16>
+  %r = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]} ins(%a : tensor<?x16xf32>) outs(%re : tensor<?x16xbf16>) {
+  ^bb0(%in: f32, %out: bf16):
+    %t = arith.truncf %in : f32 to bf16
+    linalg.yield %t : bf16
+  } -> tensor<?x16xbf16>
+  return %r : tensor<?x16xbf16>
+}
+
+// One row fewer than x has: the last one keeps what the output held, unrounded.
+// CHECK-LABEL: func.func @not_all_rows
+// CHECK: moe.grouped_matmul {{.*}} outs(%{{.*}} : tensor<?x16xf32>)
+// CHECK: linalg.generic
+func.func @not_all_rows(%x: tensor<?x8xf32>, %w: tensor<1x16x8xf32>, %init: tensor<?x16xf32>) -> tensor<?x16xbf16> {
+  %zero = arith.constant 0 : i32
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %rows = tensor.dim %x, %c0 : tensor<?x8xf32>
+  %fewer = arith.subi %rows, %c1 : index
+  %end = arith.index_cast %fewer : index to i32
+  %o = tensor.from_elements %zero, %end : tensor<2xi32>
+  %a = moe.grouped_matmul rows(%x : tensor<?x8xf32>) weights(%w : tensor<1x16x8xf32>) groups(%o : tensor<2xi32>) outs(%init : tensor<?x16xf32>) {
+  ^bb0(%acc: f32):
+    moe.yield %acc : f32
+  } -> tensor<?x16xf32>
+  %re = tensor.empty(%rows) : tensor<?x16xbf16>
+  %r = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]} ins(%a : tensor<?x16xf32>) outs(%re : tensor<?x16xbf16>) {
+  ^bb0(%in: f32, %out: bf16):
+    %t = arith.truncf %in : f32 to bf16
+    linalg.yield %t : bf16
+  } -> tensor<?x16xbf16>
+  return %r : tensor<?x16xbf16>
+}
+
+// -----
+
 #id = affine_map<(b, s, h, d) -> (b, s, h, d)>
 // Attention rounds its result itself, where nothing else reads it.
 // CHECK-LABEL: func.func @rounded_attention
@@ -93,6 +152,26 @@ func.func @two_uses(%x: tensor<?x8xf32>, %o: tensor<5xi32>, %w: tensor<4x16x8xf3
 // CHECK: return %[[Y]]
 func.func @rounded_attention(%q: tensor<?x?x4x8xbf16>, %k: tensor<?x?x2x8xbf16>, %past: index, %out: tensor<?x?x4x8xbf16>) -> tensor<?x?x4x8xbf16> {
   %y = moe.attention %q, %k, %k past(%past) {scale = 1.0 : f32} : tensor<?x?x4x8xbf16>, tensor<?x?x2x8xbf16>, tensor<?x?x2x8xbf16> -> tensor<?x?x4x8xf32>
+  %r = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel", "parallel", "parallel"]}
+      ins(%y : tensor<?x?x4x8xf32>) outs(%out : tensor<?x?x4x8xbf16>) {
+  ^bb0(%in: f32, %o: bf16):
+    %t = arith.truncf %in : f32 to bf16
+    linalg.yield %t : bf16
+  } -> tensor<?x?x4x8xbf16>
+  return %r : tensor<?x?x4x8xbf16>
+}
+
+// A size is no reader: it stays the same.
+// CHECK-LABEL: func.func @rounded_attention_with_size
+// CHECK: moe.attention {{.*}} -> tensor<?x?x4x8xbf16>
+// CHECK-NOT: linalg.generic
+func.func @rounded_attention_with_size(%q: tensor<?x?x4x8xbf16>, %k: tensor<?x?x2x8xbf16>, %past: index) -> tensor<?x?x4x8xbf16> {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %y = moe.attention %q, %k, %k past(%past) {scale = 1.0 : f32} : tensor<?x?x4x8xbf16>, tensor<?x?x2x8xbf16>, tensor<?x?x2x8xbf16> -> tensor<?x?x4x8xf32>
+  %b = tensor.dim %y, %c0 : tensor<?x?x4x8xf32>
+  %s = tensor.dim %y, %c1 : tensor<?x?x4x8xf32>
+  %out = tensor.empty(%b, %s) : tensor<?x?x4x8xbf16>
   %r = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel", "parallel", "parallel"]}
       ins(%y : tensor<?x?x4x8xf32>) outs(%out : tensor<?x?x4x8xbf16>) {
   ^bb0(%in: f32, %o: bf16):
