@@ -229,6 +229,34 @@ def RowReductionsToVectors : Pass<"moe-row-reductions-to-vectors"> {
                            "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 
+def ElementwiseToVectors : Pass<"moe-elementwise-to-vectors"> {
+  let summary = "lower linalg ops with a parallel innermost dimension to loops over vectors of 16 elements";
+  let description = [{
+    Takes linalg ops on memrefs in parallel loops with one output, whose innermost dimension is parallel and has a static
+    length, a multiple of 16, along which every operand is contiguous or the same. What is the same along the row is loaded and computed once per row; a
+    branch on it stays a branch. Elements of another tensor that the body takes are loaded as a vector where they are neighbours
+    (`moe.combine`, whose rows lie at slots). Other dimensions become loops in their order, so sums over them keep theirs.
+
+    Any other op is left for `convert-linalg-to-loops`: rows of other lengths, transposed operands, gathers, bodies with
+    something that has no vector form.
+
+    ```mlir
+    linalg.generic {indexing_maps = [(i, k) -> (i, k), (i, k) -> (i), (i, k) -> (i, k)], iterator_types = ["parallel", "parallel"]}
+        ins(%x, %s : memref<?x128xf32>, memref<?xf32>) outs(%y : memref<?x128xf32>) { ^bb0(%in, %scale, %out): ... arith.mulf %in, %scale ... }
+    // becomes
+    scf.for %i = ... {
+      %scale = memref.load %s[%i]
+      scf.for %k = 0 to 128 step 16 {
+        %v = vector.load %x[%i, %k] : memref<?x128xf32>, vector<16xf32>
+        vector.store (arith.mulf %v, (vector.broadcast %scale)), %y[%i, %k]
+      }
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+}
+
 def ExpandReshapes : Pass<"moe-expand-reshapes"> {
   let summary = "turn memref.expand_shape with several dynamic sizes into a reinterpret_cast";
   let description = [{

@@ -4,6 +4,9 @@
 
 #include "Epilogue.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/Transforms/RegionUtils.h"
@@ -27,7 +30,16 @@ public:
   Vectorizer(OpBuilder &b, int64_t width) : b(b), width(width) {}
 
   void map(Value from, Value to) { (isa<VectorType>(to.getType()) ? vectors : scalars).map(from, to); }
-  void clone(Operation &op);
+  /// `to` stands for what would be cloned, the result `from`.
+  void replace(Value from, Value to) {
+    map(from, to);
+    replaced.insert(from.getDefiningOp());
+  }
+  void clone(Block &block) {
+    for (Operation &op : block.without_terminator())
+      if (!replaced.contains(&op))
+        clone(op);
+  }
 
   /// `value` as a vector.
   Value vectorOf(Value value) {
@@ -39,12 +51,17 @@ public:
 
 private:
   VectorType vectorType(Type element) { return VectorType::get({width}, element); }
+  void clone(Operation &op);
+  bool isSameForAllColumns(Operation &op, ArrayRef<Value> used);
   void cloneElementwise(Operation &op);
+  void cloneIf(scf::IfOp op);
+  bool cloneLoad(memref::LoadOp op);
   void clonePerColumn(Operation &op, ArrayRef<Value> used);
 
   OpBuilder &b;
   int64_t width;
   IRMapping scalars, vectors;
+  llvm::SmallPtrSet<Operation *, 4> replaced;
 };
 } // namespace
 
@@ -55,12 +72,25 @@ static SmallVector<Value> valuesUsedBy(Operation &op) {
   return used.takeVector();
 }
 
+bool Vectorizer::isSameForAllColumns(Operation &op, ArrayRef<Value> used) {
+  if (llvm::any_of(used, [&](Value value) { return vectors.contains(value); }))
+    return false;
+  return op.getNumRegions() == 0 || !op.walk([&](Operation *inner) {
+                                         return replaced.contains(inner) ? WalkResult::interrupt()
+                                                                         : WalkResult::advance();
+                                       }).wasInterrupted();
+}
+
 void Vectorizer::clone(Operation &op) {
   SmallVector<Value> used = valuesUsedBy(op);
-  if (llvm::none_of(used, [&](Value value) { return vectors.contains(value); })) {
+  if (isSameForAllColumns(op, used)) {
     b.clone(op, scalars);
     return;
   }
+  if (auto branch = dyn_cast<scf::IfOp>(op); branch && !vectors.contains(branch.getCondition()))
+    return cloneIf(branch);
+  if (auto load = dyn_cast<memref::LoadOp>(op); load && cloneLoad(load))
+    return;
   auto isElement = [](Type type) { return VectorType::isValidElementType(type); };
   if (OpTrait::hasElementwiseMappableTraits(&op) && llvm::all_of(op.getOperandTypes(), isElement) &&
       llvm::all_of(op.getResultTypes(), isElement))
@@ -79,6 +109,52 @@ void Vectorizer::cloneElementwise(Operation &op) {
   Operation *vectorOp = b.create(state);
   for (auto [from, to] : llvm::zip(op.getResults(), vectorOp->getResults()))
     vectors.map(from, to);
+}
+
+/// All columns take the same branch.
+void Vectorizer::cloneIf(scf::IfOp op) {
+  SmallVector<Type> types =
+      llvm::map_to_vector(op.getResultTypes(), [&](Type type) -> Type { return vectorType(type); });
+  auto branch = scf::IfOp::create(b, op.getLoc(), types, scalars.lookupOrDefault(op.getCondition()),
+                                  /*addThenBlock=*/true, /*addElseBlock=*/!op.getElseRegion().empty());
+  for (auto [from, to] : llvm::zip_equal(op->getRegions(), branch->getRegions())) {
+    if (from.empty())
+      continue;
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(&to.front());
+    clone(from.front());
+    SmallVector<Value> yielded =
+        llvm::map_to_vector(from.front().getTerminator()->getOperands(), [&](Value value) { return vectorOf(value); });
+    if (!yielded.empty())
+      scf::YieldOp::create(b, op.getLoc(), yielded);
+  }
+  for (auto [from, to] : llvm::zip(op.getResults(), branch.getResults()))
+    vectors.map(from, to);
+}
+
+/// The first of numbers that rise by one from lane to lane, or null.
+static Value firstOfConsecutive(Value vector) {
+  auto sum = vector.getDefiningOp<arith::AddIOp>();
+  auto first = sum ? sum.getLhs().getDefiningOp<vector::BroadcastOp>() : nullptr;
+  return first && sum.getRhs().getDefiningOp<vector::StepOp>() ? first.getSource() : Value();
+}
+
+/// Neighbours in memory are loaded together.
+bool Vectorizer::cloneLoad(memref::LoadOp op) {
+  SmallVector<Value> indices;
+  for (Value index : op.getIndices().drop_back()) {
+    if (vectors.contains(index))
+      return false;
+    indices.push_back(scalars.lookupOrDefault(index));
+  }
+  Value last = op.getIndices().empty() ? Value() : vectors.lookupOrNull(op.getIndices().back());
+  Value first = last ? firstOfConsecutive(last) : Value();
+  if (!first || !op.getMemRefType().isLastDimUnitStride())
+    return false;
+  indices.push_back(first);
+  Value memref = scalars.lookupOrDefault(op.getMemRef());
+  vectors.map(op.getResult(), vector::LoadOp::create(b, op.getLoc(), vectorType(op.getType()), memref, indices));
+  return true;
 }
 
 void Vectorizer::clonePerColumn(Operation &op, ArrayRef<Value> used) {
@@ -101,13 +177,8 @@ Value moe::cloneVectorEpilogue(OpBuilder &b, Block &epilogue, ValueRange argumen
   Vectorizer vectorizer(b, width);
   for (auto [from, to] : llvm::zip_equal(epilogue.getArguments(), arguments))
     vectorizer.map(from, to);
-  llvm::SmallPtrSet<Operation *, 4> done;
-  for (auto [from, to] : known) {
-    vectorizer.map(from, to);
-    done.insert(from.getDefiningOp());
-  }
-  for (Operation &op : epilogue.without_terminator())
-    if (!done.contains(&op))
-      vectorizer.clone(op);
+  for (auto [from, to] : known)
+    vectorizer.replace(from, to);
+  vectorizer.clone(epilogue);
   return vectorizer.vectorOf(epilogue.getTerminator()->getOperand(0));
 }

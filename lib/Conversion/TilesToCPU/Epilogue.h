@@ -13,8 +13,9 @@ mlir::Value cloneScalarEpilogue(mlir::OpBuilder &b, mlir::Block &epilogue, mlir:
 
 /// Clones the scalar block `epilogue` for `width` columns at once; returns the vector it yields. Each argument is
 /// either a vector of `width` elements or a scalar, the same for all columns. Elementwise operations become vector
-/// operations, operations on scalars only stay scalar, and any other operation is cloned once per column. Operations
-/// with a result in `known` (pairs of that and of what stands for it) are left out.
+/// operations, operations on scalars only stay scalar, a branch that all columns take stays one, neighbours in memory
+/// are loaded together, and any other operation is cloned once per column. Operations with a result in `known` (pairs
+/// of that and of what stands for it) are left out.
 mlir::Value cloneVectorEpilogue(mlir::OpBuilder &b, mlir::Block &epilogue, mlir::ValueRange arguments, int64_t width,
                                 llvm::ArrayRef<std::pair<mlir::Value, mlir::Value>> known = {});
 

@@ -5,6 +5,7 @@
 #include "moe/Conversion/Passes.h"
 
 #include "Epilogue.h"
+#include "RowLoops.h"
 
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -26,8 +27,6 @@ namespace moe {
 using namespace mlir;
 using namespace moe;
 
-static constexpr int64_t lanes = 16;
-
 /// Rows that are reduced in order at a time: an addition takes four cycles, and each waits for the one before.
 static constexpr int64_t neighbours = 4;
 
@@ -44,7 +43,7 @@ static std::optional<APFloat> identityOf(Operation *combine) {
 
 namespace {
 /// A linalg op whose only reduction is over the innermost dimension.
-class RowReduction {
+class RowReduction : RowLoops {
 public:
   /// None for other ops.
   static std::optional<RowReduction> from(linalg::LinalgOp op);
@@ -53,20 +52,10 @@ public:
   void lower();
 
 private:
-  explicit RowReduction(linalg::LinalgOp op) : b(op), op(op), loc(op.getLoc()), rowDim(op.getNumLoops() - 1) {}
+  explicit RowReduction(linalg::LinalgOp op) : RowLoops(op) {}
 
-  /// How an operand is read along the row.
-  enum class Access { Same, Contiguous, Other };
-  Access accessOf(OpOperand &operand);
   /// The operation that combines the old value with one element, where lanes may do that.
   Operation *matchLanes();
-
-  SmallVector<Value> indicesOf(OpOperand &operand, Value k);
-  Value load(OpOperand &operand, Value k) {
-    return memref::LoadOp::create(b, loc, operand.get(), indicesOf(operand, k));
-  }
-  /// What linalg.index operations of the body stand for.
-  SmallVector<std::pair<Value, Value>> positions(Value k, bool vector);
 
   /// Reduces `rows` rows, neighbours in the last of the other dimensions, side by side, from index `outer` on.
   void reduceInOrder(int64_t rows);
@@ -75,13 +64,7 @@ private:
   /// One step of all lanes from element `k` on; `count` of them exist, or those in `mask`.
   Value stepLanes(ArrayRef<Value> same, Value k, Value sums, int64_t count, Value mask);
   Value combineTwo(Operation *combine, Value left, Value right);
-  Value index(int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); }
 
-  OpBuilder b;
-  linalg::LinalgOp op;
-  Location loc;
-  unsigned rowDim;
-  SmallVector<Value> outer; ///< indices of the other dimensions
   OpFoldResult length;
 };
 } // namespace
@@ -98,18 +81,6 @@ std::optional<RowReduction> RowReduction::from(linalg::LinalgOp op) {
     if (!isa<linalg::IndexOp>(inner) && !isPure(&inner))
       return std::nullopt;
   return reduction;
-}
-
-RowReduction::Access RowReduction::accessOf(OpOperand &operand) {
-  AffineMap map = op.getMatchingIndexingMap(&operand);
-  if (!map.isFunctionOfDim(rowDim))
-    return Access::Same;
-  auto type = dyn_cast<MemRefType>(operand.get().getType());
-  if (!type || !type.isLastDimUnitStride() || map.getResults().back() != getAffineDimExpr(rowDim, map.getContext()))
-    return Access::Other;
-  bool elsewhere =
-      llvm::any_of(map.getResults().drop_back(), [&](AffineExpr expr) { return expr.isFunctionOfDim(rowDim); });
-  return elsewhere ? Access::Other : Access::Contiguous;
 }
 
 Operation *RowReduction::matchLanes() {
@@ -132,30 +103,6 @@ Operation *RowReduction::matchLanes() {
       return nullptr;
   }
   return combine;
-}
-
-SmallVector<Value> RowReduction::indicesOf(OpOperand &operand, Value k) {
-  AffineMap map = op.getMatchingIndexingMap(&operand);
-  SmallVector<OpFoldResult> dims = getAsOpFoldResult(ValueRange(outer));
-  dims.push_back(k ? OpFoldResult(k) : OpFoldResult(b.getIndexAttr(0))); // unused where the row does not matter
-  SmallVector<Value> indices;
-  for (OpFoldResult result : affine::makeComposedFoldedMultiResultAffineApply(b, loc, map, dims))
-    indices.push_back(getValueOrCreateConstantIndexOp(b, loc, result));
-  return indices;
-}
-
-SmallVector<std::pair<Value, Value>> RowReduction::positions(Value k, bool vector) {
-  SmallVector<std::pair<Value, Value>> known;
-  for (auto position : op.getBlock()->getOps<linalg::IndexOp>()) {
-    Value value = position.getDim() == rowDim ? k : outer[position.getDim()];
-    if (vector && position.getDim() == rowDim) {
-      auto type = VectorType::get({lanes}, b.getIndexType());
-      value = arith::AddIOp::create(b, loc, vector::BroadcastOp::create(b, loc, type, k),
-                                    vector::StepOp::create(b, loc, type));
-    }
-    known.emplace_back(position.getResult(), value);
-  }
-  return known;
 }
 
 void RowReduction::reduceInOrder(int64_t rows) {
@@ -244,11 +191,7 @@ Value RowReduction::combineTwo(Operation *combine, Value left, Value right) {
 void RowReduction::reduceInLanes(Operation *combine) {
   OpOperand &init = *op.getDpsInitOperand(0);
   Value initial = load(init, nullptr);
-  SmallVector<Value> same;
-  for (OpOperand *input : op.getDpsInputOperands()) {
-    bool isRow = isa<MemRefType>(input->get().getType());
-    same.push_back(!isRow ? input->get() : accessOf(*input) == Access::Same ? load(*input, nullptr) : Value());
-  }
+  SmallVector<Value> same = loadSame();
   auto type = VectorType::get({lanes}, b.getF32Type());
   Value sums = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(type, *identityOf(combine)));
 
@@ -301,11 +244,6 @@ void RowReduction::lower() {
   SmallVector<Range> ranges = op.createLoopRanges(b, loc);
   length = ranges[rowDim].size;
   Operation *combine = matchLanes();
-  auto openLoop = [&](Value begin, Value end, int64_t step) {
-    auto loop = scf::ForOp::create(b, loc, begin, end, index(step));
-    outer.push_back(loop.getInductionVar());
-    b.setInsertionPoint(loop.getBody()->getTerminator());
-  };
   ArrayRef<Range> others = ArrayRef(ranges).drop_back();
   bool sideBySide = !combine && !others.empty();
   for (const Range &range : sideBySide ? others.drop_back() : others)

@@ -39,6 +39,7 @@ void moe::addKernelPasses(OpPassManager &pm, std::optional<ArrayRef<std::string>
   pm.addPass(createAttentionToLoops());
   pm.addPass(createExpandCopies());
   pm.addPass(createRowReductionsToVectors());
+  pm.addPass(createElementwiseToVectors());
   OpPassManager &loops = pm.nest<func::FuncOp>();
   loops.addPass(createConvertLinalgToLoopsPass());
   loops.addPass(createCanonicalizerPass());
