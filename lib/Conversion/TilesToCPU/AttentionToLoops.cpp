@@ -74,6 +74,10 @@ private:
   /// 16 elements at `at` of a row of D elements, those beyond D zero; as they are stored.
   Value loadChunk(Value memref, ArrayRef<Value> at, int64_t count, int64_t width = lanes);
   Value load(Value memref, ArrayRef<Value> at) { return vector::LoadOp::create(b, vectorType, memref, at); }
+  /// One element in all lanes.
+  Value loadEverywhere(Value memref, ArrayRef<Value> at) {
+    return vector::BroadcastOp::create(b, vectorType, memref::LoadOp::create(b, memref, at));
+  }
   void store(Value vector, Value memref, ArrayRef<Value> at) { vector::StoreOp::create(b, vector, memref, at); }
   /// Asks for the head of a key or value that is needed a block later, or of the last one.
   void prefetch(Value memref, Value sequence, Value position, Value head, Value lastKey);
@@ -90,11 +94,11 @@ private:
   void finishRow(Value sequence, Value head, Value firstQuery, Value query, Value inGroup);
   void transposeKeys(Value sequence, Value head, Value firstKey, Value keys, Value lastKey);
   void widenValues(Value sequence, Value head, Value firstKey, Value keys, Value lastKey);
-  void lowerRows(int64_t rows, Value firstRow, Value firstPosition, Value firstKey);
-  Visible visibleKeys(int64_t rows, Value firstRow, Value firstPosition, Value firstKey);
-  void scores(int64_t rows, Value firstRow, const Visible &visible);
-  SmallVector<Value> softmax(int64_t rows, Value firstRow, Value vectors);
-  void weightedSum(int64_t rows, Value firstRow, const Visible &visible, ArrayRef<Value> scales);
+  void lowerRows(Value firstRow, Value firstPosition, Value firstKey);
+  Visible visibleKeys(Value firstRow, Value firstPosition, Value firstKey);
+  void scores(Value firstRow, const Visible &visible);
+  void softmax(Value firstRow, Value vectors);
+  void weightedSum(Value firstRow, const Visible &visible);
   /// accumulators[i * vectors + c] += left[leftRows[i], k] * right[k, column + 16 * c] for k in [begin, end).
   SmallVector<Value> multiplyAdd(Value left, ArrayRef<Value> leftRows, Value right, Value column, int64_t vectors,
                                  Value begin, Value end, ValueRange accumulators);
@@ -106,8 +110,8 @@ private:
   BlockShape shape;
   bool samePosition; ///< all rows of a register block belong to one query
   /// f32 scratch: queries [rows, D], sums [rows, D padded], keys [D, 64], values [64, D padded], largest score [rows],
-  /// sums of exponentials [rows, 16], weights [block rows, 64].
-  Value queryRows, sums, keyColumns, valueRows, largest, totals, weights;
+  /// what earlier sums are multiplied by [block rows], sums of exponentials [rows, 16], weights [block rows, 64].
+  Value queryRows, sums, keyColumns, valueRows, largest, scales, totals, weights;
 };
 } // namespace
 
@@ -205,12 +209,13 @@ Value AttentionLowering::reduceTogether(SmallVector<Value> vectors, function_ref
 }
 
 void AttentionLowering::run() {
-  int64_t rows = queriesPerChunk * group;
+  int64_t rows = llvm::alignTo(queriesPerChunk * group, shape.rows);
   queryRows = scratch({rows, depth});
   sums = scratch({rows, paddedDepth});
   keyColumns = scratch({depth, blockKeys});
   valueRows = scratch({blockKeys, paddedDepth});
   largest = scratch({rows});
+  scales = scratch({shape.rows});
   totals = scratch({rows, lanes});
   weights = scratch({shape.rows, blockKeys});
 
@@ -224,7 +229,7 @@ void AttentionLowering::run() {
       });
     });
   });
-  for (Value buffer : {queryRows, sums, keyColumns, valueRows, largest, totals, weights})
+  for (Value buffer : {queryRows, sums, keyColumns, valueRows, largest, scales, totals, weights})
     memref::DeallocOp::create(b, buffer);
 }
 
@@ -245,10 +250,8 @@ void AttentionLowering::lowerChunk(Value sequence, Value head, Value firstQuery,
     Value keys = arith::MinSIOp::create(b, sub(end, firstKey), index(blockKeys));
     transposeKeys(sequence, head, firstKey, keys, lastKey);
     widenValues(sequence, head, firstKey, keys, lastKey);
-    Value whole = mul(arith::DivUIOp::create(b, rows, index(shape.rows)), shape.rows);
-    loop(index(0), whole, shape.rows, [&](Value row) { lowerRows(shape.rows, row, firstPosition, firstKey); });
-    if (!samePosition)
-      loop(whole, rows, 1, [&](Value row) { lowerRows(1, row, firstPosition, firstKey); });
+    // The last block may have rows of no query: of what is in the scratch memory, and nobody reads what becomes of it.
+    loop(index(0), rows, shape.rows, [&](Value row) { lowerRows(row, firstPosition, firstKey); });
   });
 
   loop(index(0), queries, 1, [&](Value query) {
@@ -364,9 +367,9 @@ void AttentionLowering::widenValues(Value sequence, Value head, Value firstKey, 
   });
 }
 
-Visible AttentionLowering::visibleKeys(int64_t rows, Value firstRow, Value firstPosition, Value firstKey) {
+Visible AttentionLowering::visibleKeys(Value firstRow, Value firstPosition, Value firstKey) {
   Visible visible;
-  for (int64_t i = 0; i < rows; ++i) {
+  for (int64_t i = 0; i < shape.rows; ++i) {
     if (i > 0 && samePosition) {
       visible.begin.push_back(visible.begin.front());
       visible.end.push_back(visible.end.front());
@@ -381,18 +384,17 @@ Visible AttentionLowering::visibleKeys(int64_t rows, Value firstRow, Value first
   return visible;
 }
 
-/// `rows` rows from `firstRow` on and one block of keys.
-void AttentionLowering::lowerRows(int64_t rows, Value firstRow, Value firstPosition, Value firstKey) {
-  Visible visible = visibleKeys(rows, firstRow, firstPosition, firstKey);
+/// A block of rows from `firstRow` on and one block of keys.
+void AttentionLowering::lowerRows(Value firstRow, Value firstPosition, Value firstKey) {
+  Visible visible = visibleKeys(firstRow, firstPosition, firstKey);
   // Later rows see later keys.
   Value any = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, visible.begin.front(), visible.end.back());
   auto branch = scf::IfOp::create(b, any, /*withElseRegion=*/false);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPoint(branch.thenYield());
-  scores(rows, firstRow, visible);
-  Value vectors = arith::DivUIOp::create(b, add(visible.end.back(), lanes - 1), index(lanes));
-  SmallVector<Value> scales = softmax(rows, firstRow, vectors);
-  weightedSum(rows, firstRow, visible, scales);
+  scores(firstRow, visible);
+  softmax(firstRow, arith::DivUIOp::create(b, add(visible.end.back(), lanes - 1), index(lanes)));
+  weightedSum(firstRow, visible);
 }
 
 SmallVector<Value> AttentionLowering::multiplyAdd(Value left, ArrayRef<Value> leftRows, Value right, Value column,
@@ -402,7 +404,7 @@ SmallVector<Value> AttentionLowering::multiplyAdd(Value left, ArrayRef<Value> le
     for (int64_t c = 0; c < vectors; ++c)
       columns.push_back(load(right, {k, add(column, c * lanes)}));
     for (auto [i, row] : llvm::enumerate(leftRows)) {
-      Value factor = vector::BroadcastOp::create(b, vectorType, memref::LoadOp::create(b, left, ValueRange{row, k}));
+      Value factor = loadEverywhere(left, {row, k});
       for (int64_t c = 0; c < vectors; ++c)
         next.push_back(math::FmaOp::create(b, factor, columns[c], carried[i * vectors + c]));
     }
@@ -411,7 +413,8 @@ SmallVector<Value> AttentionLowering::multiplyAdd(Value left, ArrayRef<Value> le
 }
 
 /// weights[i, q] = scale * (row i . key q), -inf where the row does not see the key.
-void AttentionLowering::scores(int64_t rows, Value firstRow, const Visible &visible) {
+void AttentionLowering::scores(Value firstRow, const Visible &visible) {
+  int64_t rows = shape.rows;
   SmallVector<Value> rowIndices;
   for (int64_t i = 0; i < rows; ++i)
     rowIndices.push_back(add(firstRow, i));
@@ -450,8 +453,9 @@ void AttentionLowering::scores(int64_t rows, Value firstRow, const Visible &visi
   loop(whole, end, lanes, [&](Value column) { emit(column, 1); });
 }
 
-/// Scores to exponentials; updates `largest` and `totals`. Returns what the sums of earlier blocks are multiplied by.
-SmallVector<Value> AttentionLowering::softmax(int64_t rows, Value firstRow, Value vectors) {
+/// Scores to exponentials; updates `largest` and `totals` and leaves in `scales` what earlier sums are multiplied by.
+void AttentionLowering::softmax(Value firstRow, Value vectors) {
+  int64_t rows = shape.rows;
   Value end = mul(vectors, lanes);
   // A score that is NaN may be passed over here: its exponential is NaN all the same, and with it the whole row.
   auto larger = [&](Value x, Value y) -> Value {
@@ -476,32 +480,26 @@ SmallVector<Value> AttentionLowering::softmax(int64_t rows, Value firstRow, Valu
   Value before = vector::LoadOp::create(b, perRow, largest, firstRow);
   before = shuffle(before, before, spread);
   Value after = larger(reduceTogether(highest, larger), before);
-  store(shuffle(after, after, gather), largest, firstRow);
   Value scale = math::ExpOp::create(b, arith::SubFOp::create(b, before, after));
-  SmallVector<Value> maxima, scales, started;
-  for (int64_t i = 0; i < rows; ++i) {
-    SmallVector<int64_t> everywhere(lanes, i * width);
-    maxima.push_back(shuffle(after, after, everywhere));
-    scales.push_back(shuffle(scale, scale, everywhere));
-    started.push_back(arith::MulFOp::create(b, load(totals, {add(firstRow, i), index(0)}), scales[i]));
-  }
-  SmallVector<Value> summed = loop(index(0), end, lanes, started, [&](Value column, ValueRange carried) {
-    SmallVector<Value> next;
-    for (int64_t i = 0; i < rows; ++i) {
-      Value distance = arith::SubFOp::create(b, load(weights, {index(i), column}), maxima[i]);
+  store(shuffle(after, after, gather), largest, firstRow);
+  store(shuffle(scale, scale, gather), scales, index(0));
+
+  loop(index(0), index(rows), 1, [&](Value i) {
+    Value row = add(firstRow, i), highestOfRow = loadEverywhere(largest, row);
+    Value started = arith::MulFOp::create(b, load(totals, {row, index(0)}), loadEverywhere(scales, i));
+    SmallVector<Value> total = loop(index(0), end, lanes, started, [&](Value column, ValueRange carried) {
+      Value distance = arith::SubFOp::create(b, load(weights, {i, column}), highestOfRow);
       Value exponential = math::ExpOp::create(b, distance);
-      store(exponential, weights, {index(i), column});
-      next.push_back(arith::AddFOp::create(b, carried[i], exponential));
-    }
-    return next;
+      store(exponential, weights, {i, column});
+      return SmallVector<Value>{arith::AddFOp::create(b, carried[0], exponential)};
+    });
+    store(total[0], totals, {row, index(0)});
   });
-  for (int64_t i = 0; i < rows; ++i)
-    store(summed[i], totals, {add(firstRow, i), index(0)});
-  return scales;
 }
 
 /// sums[row] = sums[row] * scale + weights . values, over the keys that the row sees, in ascending order.
-void AttentionLowering::weightedSum(int64_t rows, Value firstRow, const Visible &visible, ArrayRef<Value> scales) {
+void AttentionLowering::weightedSum(Value firstRow, const Visible &visible) {
+  int64_t rows = shape.rows;
   // All rows see the keys from `begin` to `end`; what a row sees before and after that it does alone.
   Value begin = visible.begin.back(), end = arith::MaxSIOp::create(b, begin, visible.end.front());
   SmallVector<Value> blockRows;
@@ -509,10 +507,11 @@ void AttentionLowering::weightedSum(int64_t rows, Value firstRow, const Visible 
     blockRows.push_back(index(i));
   auto emit = [&](Value column, int64_t vectors) {
     SmallVector<Value> accumulators;
-    for (int64_t i = 0; i < rows; ++i)
+    for (int64_t i = 0; i < rows; ++i) {
+      Value scale = loadEverywhere(scales, index(i));
       for (int64_t c = 0; c < vectors; ++c)
-        accumulators.push_back(
-            arith::MulFOp::create(b, load(sums, {add(firstRow, i), add(column, c * lanes)}), scales[i]));
+        accumulators.push_back(arith::MulFOp::create(b, load(sums, {add(firstRow, i), add(column, c * lanes)}), scale));
+    }
     auto alone = [&](bool before) {
       for (int64_t i = 0; i < rows; ++i) {
         Value from = before ? visible.begin[i] : end;
@@ -522,11 +521,10 @@ void AttentionLowering::weightedSum(int64_t rows, Value firstRow, const Visible 
                    accumulators.begin() + i * vectors);
       }
     };
-    bool ragged = rows > 1 && !samePosition;
-    if (ragged && op.getWindow())
+    if (!samePosition && op.getWindow())
       alone(/*before=*/true);
     accumulators = multiplyAdd(weights, blockRows, valueRows, column, vectors, begin, end, accumulators);
-    if (ragged)
+    if (!samePosition)
       alone(/*before=*/false);
     for (int64_t i = 0; i < rows; ++i)
       for (int64_t c = 0; c < vectors; ++c)
