@@ -36,7 +36,6 @@ void moe::addNarrowFloatEmulation(OpPassManager &pm) {
 
 void moe::addKernelPasses(OpPassManager &pm, std::optional<ArrayRef<std::string>> levels) {
   // What is the same at all levels comes before there is a clone for each.
-  pm.addPass(createAttentionToLoops());
   pm.addPass(createExpandCopies());
   pm.addPass(createRowReductionsToVectors());
   pm.addPass(createElementwiseToVectors());
@@ -49,6 +48,7 @@ void moe::addKernelPasses(OpPassManager &pm, std::optional<ArrayRef<std::string>
     pm.addPass(createMultiversion(options));
   }
   pm.addPass(createGroupedMatmulToLoops());
+  pm.addPass(createAttentionToLoops());
   pm.addPass(createLowerWorkers());
   pm.addPass(createOutlineParallel());
   pm.addPass(createShareLevels());
