@@ -17,17 +17,16 @@
 // Codes of 4 bits are exact in bf16 without their scale, and 32 k have one: a tile. Its product starts at zero; then
 // vectors multiply it by the scales of its columns and add it to the sums, which are in memory. Codes become tiles of
 // bf16 first: those of a step over panels once for all rows of a block, or one after the other where there is only one
-// tile of rows.
+// tile of rows. One row or two are not worth the way through memory: vectors multiply them with codes decoded in
+// registers, in the order of the tiles.
 //
 // Rows that fill no tile are not cleared: they only reach sums that nobody reads. Where K is no multiple of a tile's, x
 // ends in zeros, and the last tile of a panel is a copy that does too: what lies behind a panel may be anything.
 //
 //===----------------------------------------------------------------------===//
 
-#include "KernelRecipe.h"
-#include "QuantizedKernels.h"
+#include "AmxRecipe.h"
 
-#include "dialect/Moe/IR/MoeOps.h"
 #include "moe/Conversion/IsaLevels.h"
 
 #include "mlir/Dialect/AMX/AMXDialect.h"
@@ -39,99 +38,21 @@
 using namespace mlir;
 using namespace moe;
 
-static constexpr int64_t tileRows = 16, panelWidth = GroupedMatmulOp::panelWidth, sumsOfTile = tileRows * panelWidth;
-static constexpr int64_t tileBytes = 1024, lineBytes = tileBytes / tileRows;
+static constexpr int64_t tileBytes = 1024, lineBytes = 64;
 /// Rows of a block: x in tiles should stay in the second-level cache while panels pass by.
 static constexpr int64_t maxBlockRows = 256, maxBlockBytes = 1 << 20;
 /// Sums that blocks of K leave in memory.
 static constexpr int64_t maxSumBytes = 2 << 20;
-/// Tile registers, and how many of them hold sums at most.
-static constexpr int64_t registers = 8, maxSums = 6;
-/// Panels that one row tile is multiplied with.
-static constexpr int64_t maxPanels = 4;
-/// K of 4-bit weights in a line of packed codes.
-static constexpr int64_t codesOfLine = 8;
-
-namespace {
-class AmxRecipe : public KernelRecipe {
-public:
-  AmxRecipe(GroupedMatmulOp op);
-
-  Type getSumType(MLIRContext *context) const override {
-    return isInteger ? Type(IntegerType::get(context, 32)) : KernelRecipe::getSumType(context);
-  }
-  void prepare(OpBuilder &b) override;
-  void packRows(OpBuilder &b, size_t plan, const RowBlock &rows, const DepthBlock *block) override;
-  void multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels, const DepthBlock *block,
-                RowsDone done) override;
-
-private:
-  int64_t weightCount() const { return weights.size(); }
-  int64_t wholeTiles() const { return depth / tileDepth; }
-  bool hasOneTile(size_t plan) const { return plan == 0; }
-
-  /// Tiles of rows, up to `together` of them side by side: first those that fill a group, then (of three) pairs.
-  struct Groups {
-    Value whole, count; ///< groups that are full, and all
-  };
-  Groups groupsOf(OpBuilder &b, const RowBlock &rows);
-  /// A group of tiles of rows, or its part that has `count` tiles.
-  struct RowTiles {
-    int64_t count;
-    Value first;             ///< index of the first tile
-    Value start;             ///< where they begin, in elements
-    Value tileStep, rowStep; ///< from a tile to the next in the direction of K, from a row to the next
-    Value lines = nullptr;   ///< of the next panels to fetch per tile and step; null if there is only one row tile
-  };
-  /// Which tiles of K: those of `block`, or all.
-  struct Depth {
-    Value begin, count;
-  };
-  Depth depthOf(OpBuilder &b, const DepthBlock *block);
-  struct Strides {
-    Value tileStep, rowStep;
-  };
-  Strides oneTile(OpBuilder &b, const RowBlock &rows);
-
-  Value lastTile(OpBuilder &b) { return index(b, wholeTiles()); }
-  void packRow(OpBuilder &b, Value row, Value first, Value tileStep, const Depth &range);
-  void copyTails(OpBuilder &b, Value group, const PanelBlock &panels);
-  /// The inner loop for some tiles of rows and `panels`. The sums go to `sums` from `sumStart` on, tile by tile; with a
-  /// block of K they are added to what is there.
-  void prefetchOutput(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels, Value k);
-  void multiplyTiles(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
-                     const DepthBlock *block, Value sumStart);
-  void prefetchPanels(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
-                      const Depth &range, Value k);
-
-  /// Decodes tile `k` of K of `panels` to `decoded`, from `to` on, where a panel has `room` tiles.
-  void decodeTile(OpBuilder &b, Value group, const PanelBlock &panels, Value k, Value to, int64_t room, bool fetches);
-  /// As multiplyTiles, of codes.
-  void multiplyCodes(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
-                     const DepthBlock *block, Value sumStart);
-
-  GroupedMatmulOp op;
-  int64_t depth;
-  bool isInteger;
-  Type element;
-  int64_t tileDepth, tileSize;              ///< elements of a row of a tile, and of a tile
-  int64_t together;                         ///< tiles of rows in one inner loop, of blocks of many rows
-  int64_t blockTiles;                       ///< tiles of K in a block; all, if K is not cut
-  SmallVector<Value> weights;               ///< [E, panels, pairs or quads of k, tileDepth]
-  std::unique_ptr<CodeKernelBuilder> codes; ///< of 4-bit weights
-  Value decoded;                            ///< of 4-bit weights: panels x tiles of k x 16 x 32
-  Value products;                           ///< of codes: tiles of one k
-  Value packed;         ///< groups of tiles of rows x tiles of k x tiles of the group, 16 x tileDepth elements
-  Value tails;          ///< the last tiles of up to maxPanels panels; null if K is a multiple of a tile's
-  Value sums;           ///< tiles; with blocks of K, behind them 16 zeros
-  int64_t zeroSums = 0; ///< where those are
-};
-} // namespace
+/// Tile registers.
+static constexpr int64_t registers = 8;
+/// Rows that codes are multiplied with by vectors.
+static constexpr int64_t vectorRows = 2;
 
 AmxRecipe::AmxRecipe(GroupedMatmulOp op)
     : KernelRecipe(op.getLoc()), op(op), depth(op.getDepth()), isInteger(op.isInteger()),
       element(cast<ShapedType>(op.getX().getType()).getElementType()),
-      tileDepth(lineBytes / (element.getIntOrFloatBitWidth() / 8)), tileSize(tileRows * tileDepth) {
+      tileDepth(lineBytes / (element.getIntOrFloatBitWidth() / 8)), tileSize(tileRows * tileDepth),
+      gathered(loc, depth, Float32Type::get(op.getContext())) {
   weights.assign(op.getWeights().begin(), op.getWeights().end());
   auto steps = [&](int64_t panels) {
     SmallVector<int64_t, 3> list{std::max<int64_t>(panels / weightCount(), 1)};
@@ -139,6 +60,8 @@ AmxRecipe::AmxRecipe(GroupedMatmulOp op)
       list.push_back(1);
     return list;
   };
+  if (op.getFormat())
+    plans.push_back({vectorRows, steps(maxPanels)});
   plans.push_back({tileRows, steps(maxPanels)});
 
   Plan many{maxBlockRows, steps(2)};
@@ -163,8 +86,9 @@ void AmxRecipe::prepare(OpBuilder &b) {
     weight = memref::CollapseShapeOp::create(b, loc, weight, SmallVector<ReassociationIndices>{{0}, {1}, {2}, {3, 4}});
   const Plan &many = getPlans().back();
   if (op.getFormat()) {
-    codes = std::make_unique<CodeKernelBuilder>(b, op);
-    int64_t room = std::max(many.panelSteps.front() * blockTiles, getPlans().front().panelSteps.front());
+    codes = std::make_unique<CodeKernelBuilder>(b, op, CodeKernelBuilder::Order::AsTiles);
+    gathered.setBuffer(allocate(b, gathered.typeOf(vectorRows)));
+    int64_t room = std::max(many.panelSteps.front() * blockTiles, maxPanels / weightCount());
     decoded = allocate(b, MemRefType::get({weightCount() * room * tileSize}, element));
     products = allocate(b, MemRefType::get({maxSums * sumsOfTile}, b.getF32Type()));
   }
@@ -243,6 +167,11 @@ void AmxRecipe::packRow(OpBuilder &b, Value row, Value first, Value tileStep, co
 }
 
 void AmxRecipe::packRows(OpBuilder &b, size_t plan, const RowBlock &rows, const DepthBlock *block) {
+  if (usesVectors(plan)) {
+    loop(b, rows.begin, rows.end, 1,
+         [&](OpBuilder &b, Value row) { gathered.gather(b, rows.source.row(b, row), subtract(b, row, rows.begin)); });
+    return;
+  }
   Depth range = depthOf(b, block);
   if (hasOneTile(plan)) {
     Value step = oneTile(b, rows).tileStep;
@@ -321,87 +250,27 @@ void AmxRecipe::prefetchOutput(OpBuilder &b, const RowTiles &tiles, const RowBlo
                              /*isWrite=*/false, /*localityHint=*/2, /*isDataCache=*/true);
 }
 
-void AmxRecipe::decodeTile(OpBuilder &b, Value group, const PanelBlock &panels, Value k, Value to, int64_t room,
-                           bool fetches) {
-  static_assert(GroupedMatmulOp::scaleGroup * 2 == lineBytes, "a tile has one scale for each column");
-  constexpr int64_t tilesAhead = 16, pairs = codesOfLine / 2;
-  int64_t linesOfTile = tileDepth / codesOfLine;
-  Value firstLine = multiplyBy(b, k, linesOfTile);
-  loop(b, index(b, 0), index(b, linesOfTile), 1, [&](OpBuilder &b, Value line) {
-    Value step = add(b, firstLine, line), toLine = add(b, to, multiplyBy(b, line, pairs * tileDepth));
-    for (int64_t slot = 0; slot < weightCount() * panels.count; ++slot) {
-      int64_t w = slot / panels.count;
-      Value panel = add(b, panels.first, slot % panels.count);
-      if (fetches)
-        memref::PrefetchOp::create(b, loc, weights[w],
-                                   ValueRange{group, panel, add(b, step, tilesAhead * linesOfTile), index(b, 0)},
-                                   /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
-      for (auto [pair, both] : llvm::enumerate(codes->loadPairs(b, w, group, panel, step))) {
-        Value at = add(b, toLine, slot * room * tileSize + int64_t(pair) * tileDepth);
-        vector::StoreOp::create(b, loc, both, decoded, ValueRange{at});
-      }
+void AmxRecipe::multiplyByVectors(OpBuilder &b, const RowBlock &rows, const PanelBlock &panels) {
+  SmallVector<Value> panelIndices;
+  for (int64_t p = 0; p < panels.count; ++p)
+    panelIndices.push_back(add(b, panels.first, p));
+  auto multiplyRows = [&](int64_t count) {
+    SmallVector<Value> views;
+    for (int64_t row = 0; row < count; ++row)
+      views.push_back(gathered.row(b, index(b, row)));
+    for (auto [i, sum] : llvm::enumerate(codes->build(b, views, rows.group, panelIndices))) {
+      int64_t at = int64_t(i) / count * sumsOfTile + int64_t(i) % count * panelWidth;
+      vector::StoreOp::create(b, loc, sum, sums, ValueRange{index(b, at)});
     }
-  });
-}
-
-void AmxRecipe::multiplyCodes(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
-                              const DepthBlock *block, Value sumStart) {
-  auto operandType = amx::TileType::get({tileRows, tileDepth}, element);
-  auto productType = amx::TileType::get({tileRows, panelWidth}, b.getF32Type());
-  auto vectorType = VectorType::get({panelWidth}, b.getF32Type());
-  int64_t panelCount = weightCount() * panels.count, room = tiles.lines ? blockTiles : 1;
-  Value zero = index(b, 0);
-  Depth range = depthOf(b, block);
-  {
-    OpBuilder::InsertionGuard guard(b);
-    if (block) {
-      Value isFirst = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, block->number, zero);
-      b.setInsertionPoint(scf::IfOp::create(b, loc, isFirst, /*withElseRegion=*/false).thenYield());
-    }
-    Value zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(vectorType));
-    loop(b, zero, index(b, tiles.count * panelCount * sumsOfTile), panelWidth,
-         [&](OpBuilder &b, Value i) { vector::StoreOp::create(b, loc, zeros, sums, ValueRange{add(b, sumStart, i)}); });
-  }
-  // Of a tile with a few rows, only those are added.
-  Value rowCount = tiles.lines ? index(b, tileRows) : subtract(b, rows.end, rows.begin);
-  loop(b, zero, range.count, 1, [&](OpBuilder &b, Value k) {
-    Value block = add(b, range.begin, k), from = tiles.lines ? multiplyBy(b, k, tileSize) : zero;
-    if (tiles.lines) {
-      prefetchPanels(b, tiles, rows, panels, range, k);
-      prefetchOutput(b, tiles, rows, panels, k);
-    } else {
-      decodeTile(b, rows.group, panels, block, zero, room, /*fetches=*/true);
-    }
-    Value offset = add(b, tiles.start, arith::MulIOp::create(b, loc, k, tiles.tileStep).getResult());
-    SmallVector<Value> rowTiles, scales;
-    for (int64_t t = 0; t < tiles.count; ++t)
-      rowTiles.push_back(amx::TileLoadOp::create(b, loc, operandType, packed, ValueRange{add(b, offset, t * tileSize)},
-                                                 tiles.rowStep));
-    for (int64_t p = 0; p < panelCount; ++p) {
-      Value weight = amx::TileLoadOp::create(b, loc, operandType, decoded,
-                                             ValueRange{add(b, from, p * room * tileSize)}, index(b, tileDepth));
-      for (int64_t t = 0; t < tiles.count; ++t) {
-        Value none = amx::TileZeroOp::create(b, loc, productType);
-        Value product = amx::TileMulFOp::create(b, loc, productType, rowTiles[t], weight, none);
-        amx::TileStoreOp::create(b, loc, products, ValueRange{index(b, (t * panelCount + p) * sumsOfTile)}, product,
-                                 index(b, panelWidth));
-      }
-      Value panel = add(b, panels.first, p % panels.count);
-      scales.push_back(codes->loadScale(b, p / panels.count, rows.group, panel, block));
-    }
-    loop(b, zero, rowCount, 1, [&](OpBuilder &b, Value row) {
-      Value inTile = multiplyBy(b, row, panelWidth), toTile = add(b, sumStart, inTile);
-      for (int64_t i = 0; i < tiles.count * panelCount; ++i) {
-        Value to = add(b, toTile, i * sumsOfTile);
-        Value product =
-            vector::LoadOp::create(b, loc, vectorType, products, ValueRange{add(b, inTile, i * sumsOfTile)});
-        Value sum = vector::LoadOp::create(b, loc, vectorType, sums, ValueRange{to});
-        // Rounded twice, as at levels without fused multiply-add.
-        Value scaled = arith::MulFOp::create(b, loc, product, scales[i % panelCount]);
-        vector::StoreOp::create(b, loc, arith::AddFOp::create(b, loc, sum, scaled), sums, ValueRange{to});
-      }
-    });
-  });
+  };
+  static_assert(vectorRows == 2, "one row or two");
+  Value alone = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, subtract(b, rows.end, rows.begin), index(b, 1));
+  auto choice = scf::IfOp::create(b, loc, alone, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPoint(choice.thenYield());
+  multiplyRows(1);
+  b.setInsertionPoint(choice.elseYield());
+  multiplyRows(2);
 }
 
 void AmxRecipe::multiplyTiles(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
@@ -500,6 +369,10 @@ void AmxRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const 
       return vector::LoadOp::create(b, loc, type, sums, ValueRange{add(b, at, number * sumsOfTile)});
     });
   };
+  if (usesVectors(plan)) {
+    multiplyByVectors(b, rows, panels);
+    return finish(zero, rowCount, zero, zero);
+  }
   if (hasOneTile(plan)) {
     Strides strides = oneTile(b, rows);
     multiplyTiles(b, {1, zero, zero, strides.tileStep, strides.rowStep}, rows, panels, block, zero);
@@ -557,7 +430,7 @@ void AmxRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const 
 }
 
 std::unique_ptr<KernelRecipe> moe::makeAmxRecipe(GroupedMatmulOp op, const IsaLevel *level) {
-  if (!level || !level->hasAmx || op.getWeightRank() != 5 || int64_t(op.getWeights().size()) > maxPanels)
+  if (!level || !level->hasAmx || op.getWeightRank() != 5 || int64_t(op.getWeights().size()) > AmxRecipe::maxPanels)
     return nullptr;
   auto elementOf = [](Value value) { return cast<ShapedType>(value.getType()).getElementType(); };
   auto isBf16 = [&](Value value) { return elementOf(value).isBF16(); };

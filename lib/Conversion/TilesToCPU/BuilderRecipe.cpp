@@ -2,6 +2,7 @@
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
+#include "GatheredRows.h"
 #include "KernelRecipe.h"
 #include "MicroKernelBuilder.h"
 #include "QuantizedKernels.h"
@@ -14,22 +15,24 @@ using namespace mlir;
 using namespace moe;
 
 namespace {
-/// Rows are not packed: a builder's kernels read them where they lie.
+/// Rows of i8 are read where they lie; those that multiply codes are gathered as f32 first.
 class BuilderRecipe : public KernelRecipe {
 public:
-  explicit BuilderRecipe(GroupedMatmulOp op) : KernelRecipe(op.getLoc()), op(op) {}
+  explicit BuilderRecipe(GroupedMatmulOp op)
+      : KernelRecipe(op.getLoc()), op(op), gathered(loc, op.getDepth(), Float32Type::get(op.getContext())) {}
 
   Type getSumType(MLIRContext *context) const override {
     return op.isInteger() ? Type(IntegerType::get(context, 32)) : KernelRecipe::getSumType(context);
   }
   void prepare(OpBuilder &b) override;
-  void packRows(OpBuilder &, size_t, const RowBlock &, const DepthBlock *) override {}
+  void packRows(OpBuilder &b, size_t plan, const RowBlock &rows, const DepthBlock *block) override;
   void multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels, const DepthBlock *block,
                 RowsDone done) override;
 
 private:
   mutable GroupedMatmulOp op;
   std::unique_ptr<KernelBuilder> builder;
+  GatheredRows gathered;
   SmallVector<SmallVector<int64_t, 4>, 2> ladders; ///< rows of the kernels of each plan
 };
 } // namespace
@@ -39,6 +42,11 @@ void BuilderRecipe::prepare(OpBuilder &b) {
     builder = std::make_unique<IntegerKernelBuilder>(b, op);
   else
     builder = std::make_unique<CodeKernelBuilder>(b, op);
+  // Gathered rows should stay in the second-level cache while panels pass by.
+  constexpr int64_t mostRows = 240, mostBytes = 768 << 10;
+  int64_t maxRows = mostRows;
+  if (!op.isInteger())
+    maxRows = std::clamp<int64_t>(mostBytes / gathered.bytesPerRow() / 12 * 12, 12, mostRows);
   auto addPlan = [&](int64_t maxRows, int64_t panels, ArrayRef<int64_t> rows) {
     Plan &plan = plans.emplace_back(Plan{maxRows, {panels}});
     if (panels > 1)
@@ -48,11 +56,20 @@ void BuilderRecipe::prepare(OpBuilder &b) {
   ArrayRef<KernelShape> shapes = builder->ladder();
   addPlan(1, shapes.back().panels, {1});
   if (shapes.size() > 1)
-    addPlan(240, shapes.front().panels,
+    addPlan(maxRows, shapes.front().panels,
             llvm::map_to_vector(shapes, [](const KernelShape &shape) { return shape.rows; }));
   else
-    plans.back().maxRows = 240;
+    plans.back().maxRows = maxRows;
+  if (!op.isInteger())
+    gathered.setBuffer(allocate(b, gathered.typeOf(maxRows)));
   allocateSums(b, op.getWeights().size());
+}
+
+void BuilderRecipe::packRows(OpBuilder &b, size_t, const RowBlock &rows, const DepthBlock *) {
+  if (op.isInteger())
+    return;
+  loop(b, rows.begin, rows.end, 1,
+       [&](OpBuilder &b, Value row) { gathered.gather(b, rows.source.row(b, row), subtract(b, row, rows.begin)); });
 }
 
 void BuilderRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels,
@@ -67,7 +84,7 @@ void BuilderRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, co
       SmallVector<Value> positions, views;
       for (int64_t r = 0; r < together; ++r) {
         positions.push_back(subtract(b, add(b, row, r), rows.begin));
-        views.push_back(rows.source.row(b, add(b, row, r)));
+        views.push_back(op.isInteger() ? rows.source.row(b, add(b, row, r)) : gathered.row(b, positions.back()));
       }
       SmallVector<Value> results = builder->build(b, views, rows.group, panelIndices);
       for (auto [number, result] : llvm::enumerate(results))

@@ -224,12 +224,18 @@ LogicalResult CodeKernelBuilder::check(GroupedMatmulOp op) {
   return checkContiguous(op);
 }
 
-CodeKernelBuilder::CodeKernelBuilder(OpBuilder &b, GroupedMatmulOp op)
-    : loc(op.getLoc()), weights(collapsed(b, op)), scales(op.getScales()), depth(op.getDepth()),
+CodeKernelBuilder::CodeKernelBuilder(OpBuilder &b, GroupedMatmulOp op, Order order)
+    : loc(op.getLoc()), weights(collapsed(b, op)), scales(op.getScales()), depth(op.getDepth()), order(order),
       isInt4(*op.getFormat() == "int4"), hasLookup(hasAvx512(op)) {}
 
+/// The sums of a group are what stays in registers; the sums of all of K may go to memory from group to group.
 ArrayRef<KernelShape> CodeKernelBuilder::ladder() const {
-  return hasLookup ? ladderOf32Registers(weights.size()) : ladderOf16Registers(weights.size());
+  if (!hasLookup)
+    return ladderOf16Registers(weights.size());
+  static constexpr KernelShape one[] = {{6, 2}, {2, 2}, {1, 4}};
+  static constexpr KernelShape two[] = {{6, 1}, {2, 1}, {1, 2}};
+  static constexpr KernelShape more[] = {{4, 1}, {1, 1}};
+  return weights.size() == 1 ? ArrayRef(one) : weights.size() == 2 ? ArrayRef(two) : ArrayRef(more);
 }
 
 Value CodeKernelBuilder::loadScale(OpBuilder &b, Value memref, Value group, Value panel, Value block) const {
@@ -323,69 +329,94 @@ SmallVector<Value> CodeKernelBuilder::loadPairs(OpBuilder &b, size_t w, Value gr
   return values;
 }
 
-/// The elements of a row that a step takes, each in all lanes.
-SmallVector<Value> CodeKernelBuilder::loadRow(OpBuilder &b, Value row, Value first) const {
-  auto type = cast<MemRefType>(row.getType());
-  auto lanes = lanesOf(b.getI32Type()), floats = lanesOf(b.getF32Type());
-  auto at = [&](int64_t k) -> Value {
-    return k ? arith::AddIOp::create(b, loc, first, arith::ConstantIndexOp::create(b, loc, k)).getResult() : first;
-  };
-  SmallVector<Value> values;
-  for (int64_t k = 0; k < stepCodes; ++k) {
-    if (type.getElementType().isBF16() && type.isLastDimUnitStride()) {
-      // Two at once: as f32, a bf16 is the high half.
-      Value pair = vector::LoadOp::create(b, loc, VectorType::get({2}, b.getBF16Type()), row, at(k));
-      pair = vector::BitCastOp::create(b, loc, VectorType::get({1}, b.getI32Type()), pair);
-      Value both = vector::BroadcastOp::create(b, loc, lanes, vector::ExtractOp::create(b, loc, pair, int64_t(0)));
-      Value even = arith::ShLIOp::create(b, loc, both, splat(b, loc, 16));
-      Value odd = arith::AndIOp::create(b, loc, both, splat(b, loc, -65536));
-      values.push_back(vector::BitCastOp::create(b, loc, floats, even));
-      values.push_back(vector::BitCastOp::create(b, loc, floats, odd));
-      ++k;
-      continue;
+/// Fetches the same step of the panels that come next, which lie behind these: far enough ahead for memory, and not
+/// only where a panel begins far from what was read last. To the second-level cache, as it may be many kilobytes.
+void CodeKernelBuilder::prefetchNext(OpBuilder &b, Value group, ValueRange panels, Value step) const {
+  Value zero = arith::ConstantIndexOp::create(b, loc, 0), count = arith::ConstantIndexOp::create(b, loc, panels.size());
+  for (Value weight : weights)
+    for (Value panel : panels) {
+      Value next = arith::AddIOp::create(b, loc, panel, count);
+      memref::PrefetchOp::create(b, loc, weight, ValueRange{group, next, step, zero}, /*isWrite=*/false,
+                                 /*localityHint=*/2, /*isDataCache=*/true);
     }
-    Value element = extendToF32(b, loc, memref::LoadOp::create(b, loc, row, at(k)));
-    values.push_back(vector::BroadcastOp::create(b, loc, floats, element));
+}
+
+SmallVector<Value> CodeKernelBuilder::multiplyStep(OpBuilder &b, ValueRange rows, Value group, ValueRange panels,
+                                                   Value step, ValueRange partialSums) const {
+  size_t rowCount = rows.size(), panelCount = weights.size() * panels.size();
+  SmallVector<Value> sums(partialSums), codes;
+  for (Value weight : weights)
+    for (Value panel : panels)
+      codes.push_back(loadStep(b, loc, weight, group, panel, step));
+  Value first = arith::MulIOp::create(b, loc, step, arith::ConstantIndexOp::create(b, loc, stepCodes));
+  auto loadAll = [](size_t count, function_ref<Value(size_t)> load) {
+    return llvm::map_to_vector(llvm::seq(count), load);
+  };
+  for (unsigned code = 0; code < stepCodes; ++code) {
+    Value k = first;
+    if (code)
+      k = arith::AddIOp::create(b, loc, first, arith::ConstantIndexOp::create(b, loc, code));
+    auto loadRow = [&](size_t row) -> Value {
+      Value element = extendToF32(b, loc, memref::LoadOp::create(b, loc, rows[row], k));
+      return vector::BroadcastOp::create(b, loc, lanesOf(b.getF32Type()), element);
+    };
+    auto decodePanel = [&](size_t panel) { return decode(b, codes[panel], code); };
+    auto chain = MutableArrayRef(sums).drop_front(code % chainCount() * rowCount * panelCount);
+    auto add = [&](size_t row, size_t panel, Value x, Value w) {
+      Value &sum = chain[panel * rowCount + row];
+      sum = math::FmaOp::create(b, loc, x, w, sum);
+    };
+    // Of rows and panels the fewer are held in registers while the others pass by.
+    if (rowCount > panelCount) {
+      SmallVector<Value> held = loadAll(panelCount, decodePanel);
+      for (size_t row = 0; row < rowCount; ++row) {
+        Value x = loadRow(row);
+        for (size_t panel = 0; panel < panelCount; ++panel)
+          add(row, panel, x, held[panel]);
+      }
+    } else {
+      SmallVector<Value> held = loadAll(rowCount, loadRow);
+      for (size_t panel = 0; panel < panelCount; ++panel) {
+        Value w = decodePanel(panel);
+        for (size_t row = 0; row < rowCount; ++row)
+          add(row, panel, held[row], w);
+      }
+    }
   }
-  return values;
+  return sums;
 }
 
 SmallVector<Value> CodeKernelBuilder::build(OpBuilder &b, ValueRange rows, Value group, ValueRange panels) const {
-  SmallVector<Value> sums(weights.size() * panels.size() * rows.size(), splat(b, loc, 0.0f));
+  size_t count = weights.size() * panels.size() * rows.size();
+  SmallVector<Value> zeros(count * chainCount(), splat(b, loc, 0.0f));
   auto index = [&](int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); };
   Value zero = index(0), one = index(1), steps = index(GroupedMatmulOp::scaleGroup / stepCodes);
   // The weights that share a scale are the outer loop.
   auto block = [&](OpBuilder &b, Location, Value block, ValueRange accumulators) {
-    SmallVector<Value> scale;
-    for (Value operand : scales)
-      for (Value panel : panels)
-        scale.push_back(loadScale(b, operand, group, panel, block));
     Value firstStep = arith::MulIOp::create(b, loc, block, steps);
-    auto inner = [&](OpBuilder &b, Location, Value number, ValueRange accumulators) {
+    auto inner = [&](OpBuilder &b, Location, Value number, ValueRange partialSums) {
       Value step = arith::AddIOp::create(b, loc, firstStep, number);
-      Value k = arith::MulIOp::create(b, loc, step, arith::ConstantIndexOp::create(b, loc, stepCodes));
-      SmallVector<SmallVector<Value>> x;
-      for (Value row : rows)
-        x.push_back(loadRow(b, row, k));
-      SmallVector<Value> next(accumulators);
-      auto sum = next.begin();
-      auto scaled = scale.begin();
-      for (Value weight : weights) {
-        for (Value panel : panels) {
-          Value codes = loadStep(b, loc, weight, group, panel, step);
-          for (unsigned code = 0; code < stepCodes; ++code) {
-            Value w = arith::MulFOp::create(b, loc, decode(b, codes, code), *scaled);
-            for (size_t r = 0; r < rows.size(); ++r)
-              sum[r] = math::FmaOp::create(b, loc, x[r][code], w, sum[r]);
-          }
-          sum += rows.size();
-          ++scaled;
-        }
-      }
-      scf::YieldOp::create(b, loc, next);
+      if (rows.size() <= 2)
+        prefetchNext(b, group, panels, step);
+      scf::YieldOp::create(b, loc, multiplyStep(b, rows, group, panels, step, partialSums));
     };
-    scf::YieldOp::create(b, loc, scf::ForOp::create(b, loc, zero, steps, one, accumulators, inner).getResults());
+    ValueRange partialSums = scf::ForOp::create(b, loc, zero, steps, one, zeros, inner).getResults();
+    SmallVector<Value> next(accumulators);
+    Value scale;
+    for (size_t i = 0; i < count; ++i) {
+      size_t slot = i / rows.size();
+      if (i % rows.size() == 0)
+        scale = loadScale(b, slot / panels.size(), group, panels[slot % panels.size()], block);
+      if (order == Order::AsTiles) {
+        Value both = arith::AddFOp::create(b, loc, partialSums[i], partialSums[count + i]);
+        next[i] = arith::AddFOp::create(b, loc, next[i], arith::MulFOp::create(b, loc, both, scale));
+      } else {
+        next[i] = math::FmaOp::create(b, loc, partialSums[i], scale, next[i]);
+      }
+    }
+    scf::YieldOp::create(b, loc, next);
   };
-  auto loop = scf::ForOp::create(b, loc, zero, index(depth / GroupedMatmulOp::scaleGroup), one, sums, block);
+  auto loop = scf::ForOp::create(b, loc, zero, index(depth / GroupedMatmulOp::scaleGroup), one,
+                                 ValueRange(zeros).take_front(count), block);
   return llvm::to_vector(ValueRange(loop.getResults()));
 }

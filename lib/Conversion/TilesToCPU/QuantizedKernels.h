@@ -34,11 +34,17 @@ private:
   bool hasDot; ///< instructions for sums of four products of bytes
 };
 
-/// 4-bit codes, decoded to f32 in registers, then one chain of fused multiply-adds per element as for other weights.
+/// 4-bit codes, decoded to f32 in registers but not scaled: the k that share a scale are summed by themselves, from
+/// zero, by fused multiply-add, k ascending; the scale is applied when that sum is added to those before.
 class CodeKernelBuilder : public KernelBuilder {
 public:
+  /// How the k that share a scale are summed: one after the other; or even and odd ones each, then both sums added and
+  /// the result rounded again when it is scaled, as AMX tiles and AmxRecipe.cpp have it. Then the bits are those of
+  /// tiles, but for numbers below 2^-100 which the tiles' instruction may take as zeros.
+  enum class Order { Ascending, AsTiles };
+
   static mlir::LogicalResult check(GroupedMatmulOp op);
-  CodeKernelBuilder(mlir::OpBuilder &b, GroupedMatmulOp op);
+  CodeKernelBuilder(mlir::OpBuilder &b, GroupedMatmulOp op, Order order = Order::Ascending);
 
   llvm::ArrayRef<KernelShape> ladder() const override;
   llvm::SmallVector<mlir::Value> build(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
@@ -58,12 +64,18 @@ private:
                         mlir::Value block) const;
   /// Code `k` (0 .. 7) of each of the 16 columns in `codes`, as a number.
   mlir::Value decode(mlir::OpBuilder &b, mlir::Value codes, unsigned k) const;
-  llvm::SmallVector<mlir::Value> loadRow(mlir::OpBuilder &b, mlir::Value row, mlir::Value first) const;
+  /// One step of 8 k: for each chain, its sums.
+  llvm::SmallVector<mlir::Value> multiplyStep(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
+                                              mlir::ValueRange panels, mlir::Value step,
+                                              mlir::ValueRange partialSums) const;
+  void prefetchNext(mlir::OpBuilder &b, mlir::Value group, mlir::ValueRange panels, mlir::Value step) const;
+  unsigned chainCount() const { return order == Order::AsTiles ? 2 : 1; }
 
   mlir::Location loc;
   llvm::SmallVector<mlir::Value> weights; ///< [E, panels, K / 8, 64] i8
   llvm::SmallVector<mlir::Value> scales;  ///< [E, panels, K / 32, 16]
   int64_t depth;
+  Order order;
   bool isInt4;
   bool hasLookup; ///< an instruction that looks 16 codes up in a table of f32
 };

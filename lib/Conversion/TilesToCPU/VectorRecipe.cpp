@@ -9,6 +9,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "GatheredRows.h"
 #include "KernelRecipe.h"
 #include "MicroKernelBuilder.h"
 
@@ -23,7 +24,6 @@
 using namespace mlir;
 using namespace moe;
 
-static constexpr int64_t panelWidth = GroupedMatmulOp::panelWidth;
 /// Gathered rows should stay in the second-level cache while panels pass by.
 static constexpr int64_t maxBlockBytes = 768 << 10, maxBlockRows = 240;
 
@@ -39,33 +39,23 @@ public:
 
 private:
   bool readsInPlace(size_t plan) const { return plan + 1 < getPlans().size(); }
-  /// Type of gathered elements.
-  Type packedType(OpBuilder &b) const { return dot ? Type(b.getBF16Type()) : b.getF32Type(); }
-  void packRow(OpBuilder &b, Value row, Value position);
-  /// View of a gathered row, at `position` in the block.
-  Value packedRow(OpBuilder &b, Value position);
 
   GroupedMatmulOp op;
   int64_t depth;
   bool dot;
+  GatheredRows gathered;
   /// Rows of the inner loops of a plan, descending to 1: with its first step over panels, and with one panel.
   struct Ladders {
     SmallVector<int64_t, 4> first, single;
   };
   SmallVector<Ladders, 2> ladders;
   std::unique_ptr<MicroKernelBuilder> kernels;
-  Value packed; ///< [rows, stride]
 };
 } // namespace
 
-/// Elements from a gathered row to the next: an odd number of cache lines.
-static int64_t rowStride(int64_t depth, int64_t elementBytes) {
-  int64_t perLine = 64 / elementBytes, lines = llvm::divideCeil(depth, perLine);
-  return (lines | 1) * perLine;
-}
-
 VectorRecipe::VectorRecipe(GroupedMatmulOp op, int accumulators, bool dot)
-    : KernelRecipe(op.getLoc()), op(op), depth(op.getDepth()), dot(dot) {
+    : KernelRecipe(op.getLoc()), op(op), depth(op.getDepth()), dot(dot),
+      gathered(loc, depth, dot ? Type(BFloat16Type::get(op.getContext())) : Float32Type::get(op.getContext())) {
   int64_t weights = op.getWeights().size();
   auto x = cast<MemRefType>(op.getX().getType());
   bool large = accumulators >= 24;
@@ -93,58 +83,22 @@ VectorRecipe::VectorRecipe(GroupedMatmulOp op, int accumulators, bool dot)
     ladder.push_back(2);
   if (most > 1)
     ladder.push_back(1);
-  int64_t rowBytes = (dot ? 2 : 4) * rowStride(depth, dot ? 2 : 4);
-  int64_t block = std::clamp<int64_t>(maxBlockBytes / rowBytes, 2 * most, maxBlockRows) / most * most;
+  int64_t block = std::clamp<int64_t>(maxBlockBytes / gathered.bytesPerRow(), 2 * most, maxBlockRows) / most * most;
   plans.push_back({block, steps(panels)});
   ladders.push_back({ladder, panels > 1 ? SmallVector<int64_t, 4>{4, 1} : ladder});
 }
 
 void VectorRecipe::prepare(OpBuilder &b) {
   kernels = std::make_unique<MicroKernelBuilder>(b, op, dot);
-  packed = allocate(b, MemRefType::get({getPlans().back().maxRows, rowStride(depth, dot ? 2 : 4)}, packedType(b)));
+  gathered.setBuffer(allocate(b, gathered.typeOf(getPlans().back().maxRows)));
   allocateSums(b, op.getWeights().size());
-}
-
-/// Copies `row` as the gathered row `position`.
-void VectorRecipe::packRow(OpBuilder &b, Value row, Value position) {
-  auto type = cast<MemRefType>(row.getType());
-  auto convert = [&](OpBuilder &b, Value value) { return dot ? value : extendToF32(b, loc, value); };
-  auto copy = [&](OpBuilder &b, Value k, int64_t count) {
-    Value vector = vector::LoadOp::create(b, loc, VectorType::get({count}, type.getElementType()), row, k);
-    vector::StoreOp::create(b, loc, convert(b, vector), packed, ValueRange{position, k});
-  };
-  Value zero = index(b, 0);
-  if (!type.isLastDimUnitStride()) {
-    loop(b, zero, index(b, depth), 1, [&](OpBuilder &b, Value k) {
-      memref::StoreOp::create(b, loc, convert(b, memref::LoadOp::create(b, loc, row, k)), packed,
-                              ValueRange{position, k});
-    });
-  } else {
-    int64_t width = dot ? 2 * panelWidth : panelWidth, rest = depth % width;
-    loop(b, zero, index(b, depth - rest), width, [&](OpBuilder &b, Value k) { copy(b, k, width); });
-    if (rest)
-      copy(b, index(b, depth - rest), rest);
-  }
-  if (dot && depth % 2) {
-    Value none = arith::ConstantOp::create(b, loc, b.getZeroAttr(b.getBF16Type()));
-    memref::StoreOp::create(b, loc, none, packed, ValueRange{position, index(b, depth)});
-  }
 }
 
 void VectorRecipe::packRows(OpBuilder &b, size_t plan, const RowBlock &rows, const DepthBlock *) {
   if (readsInPlace(plan))
     return;
   loop(b, rows.begin, rows.end, 1,
-       [&](OpBuilder &b, Value row) { packRow(b, rows.source.row(b, row), subtract(b, row, rows.begin)); });
-}
-
-Value VectorRecipe::packedRow(OpBuilder &b, Value position) {
-  auto layout = StridedLayoutAttr::get(b.getContext(), ShapedType::kDynamic, {1});
-  auto type = MemRefType::get({cast<MemRefType>(packed.getType()).getDimSize(1)}, packedType(b), layout);
-  SmallVector<OpFoldResult> offsets{position, b.getIndexAttr(0)},
-      sizes{b.getIndexAttr(1), b.getIndexAttr(type.getDimSize(0))};
-  SmallVector<OpFoldResult> strides(2, b.getIndexAttr(1));
-  return memref::SubViewOp::create(b, loc, type, packed, offsets, sizes, strides);
+       [&](OpBuilder &b, Value row) { gathered.gather(b, rows.source.row(b, row), subtract(b, row, rows.begin)); });
 }
 
 void VectorRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels,
@@ -165,7 +119,7 @@ void VectorRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, con
       for (int64_t r = 0; r < together; ++r) {
         positions.push_back(add(b, position, r));
         views.push_back(readsInPlace(plan) ? rows.source.row(b, add(b, rows.begin, positions.back()))
-                                           : packedRow(b, positions.back()));
+                                           : gathered.row(b, positions.back()));
       }
       SmallVector<Value> results =
           kernels->build(b, views, rows.group, panelIndices, /*prefetches=*/readsInPlace(plan));

@@ -161,12 +161,23 @@ func.func @bytes(%x: memref<?x128xi8>, %w: memref<1x4x32x16x4xi8>, %groups: memr
 
 // Codes of 4 bits: the tile of 32 k of a panel is looked up, 32 codes at once, and multiplied without its scale. The product
 // starts at zero; scaled, it is added to the sums in memory. Few rows: tile by tile; more: a step's panels in front of all
-// rows.
+// rows. One row or two: by vectors, the even and the odd k of 32 from zero, then as for a tile.
 
 // CHECK-LABEL: func.func @codes.amx(
 // CHECK: %[[DECODED:.*]] = memref.alloc() {alignment = 64 : i64} : memref<2048xbf16>
 // CHECK: %[[PRODUCTS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<1536xf32>
 // CHECK: %[[SUMS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<1536xf32>
+// CHECK: arith.cmpi sle, %{{.*}}, %c2 :
+// CHECK: %[[ALONE:.*]] = arith.cmpi eq, %{{.*}}, %c1 :
+// CHECK: scf.if %[[ALONE]] {
+// CHECK: scf.for %{{.*}} = %c0 to %c2 step %c1 iter_args(%[[SUM0:[^ ]*]] = %{{[^,]*}}, %{{[^,]*}}, %{{[^,]*}}, %{{[^,]*}}) ->
+// CHECK: %[[PARTS:.*]]:8 = scf.for %{{.*}} = %c0 to %c4 step %c1 iter_args(
+// CHECK-COUNT-4: memref.prefetch
+// CHECK-COUNT-32: math.fma
+// CHECK: %[[BOTH:.*]] = arith.addf %[[PARTS]]#0, %[[PARTS]]#4
+// CHECK: %[[SCALED:.*]] = arith.mulf %[[BOTH]],
+// CHECK: arith.addf %[[SUM0]], %[[SCALED]]
+// CHECK: } else {
 // CHECK: arith.cmpi sle, %{{.*}}, %c16 :
 // CHECK: scf.for %{{.*}} = %c0 to %c2 step %c1 {
 // CHECK: scf.for %{{.*}} = %c0 to %c4 step %c1 {
