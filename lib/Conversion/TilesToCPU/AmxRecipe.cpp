@@ -17,8 +17,10 @@
 // Codes of 4 bits are exact in bf16 without their scale, and 32 k have one: a tile. Its product starts at zero; then
 // vectors multiply it by the scales of its columns and add it to the sums, which are in memory. Codes become tiles of
 // bf16 first: those of a step over panels once for all rows of a block, or one after the other where there is only one
-// tile of rows. One row or two are not worth the way through memory: vectors multiply them with codes decoded in
-// registers, in the order of the tiles.
+// tile of rows.
+//
+// One row or two of bf16 are multiplied by vectors, in the order of the tiles: reading weights is what takes time then,
+// and codes are decoded in registers.
 //
 // Rows that fill no tile are not cleared: they only reach sums that nobody reads. Where K is no multiple of a tile's, x
 // ends in zeros, and the last tile of a panel is a copy that does too: what lies behind a panel may be anything.
@@ -45,7 +47,7 @@ static constexpr int64_t maxBlockRows = 256, maxBlockBytes = 1 << 20;
 static constexpr int64_t maxSumBytes = 2 << 20;
 /// Tile registers.
 static constexpr int64_t registers = 8;
-/// Rows that codes are multiplied with by vectors.
+/// Rows that are multiplied by vectors.
 static constexpr int64_t vectorRows = 2;
 
 AmxRecipe::AmxRecipe(GroupedMatmulOp op)
@@ -60,7 +62,10 @@ AmxRecipe::AmxRecipe(GroupedMatmulOp op)
       list.push_back(1);
     return list;
   };
-  if (op.getFormat())
+  // Short panels of bf16 would gain little.
+  constexpr int64_t minVectorDepth = 512;
+  bool isLong = depth % MicroKernelBuilder::tileDepth == 0 && depth >= minVectorDepth;
+  if (!isInteger && (op.getFormat() || isLong))
     plans.push_back({vectorRows, steps(maxPanels)});
   plans.push_back({tileRows, steps(maxPanels)});
 
@@ -82,12 +87,15 @@ AmxRecipe::AmxRecipe(GroupedMatmulOp op)
 }
 
 void AmxRecipe::prepare(OpBuilder &b) {
+  if (usesVectors(0))
+    gathered.setBuffer(allocate(b, gathered.typeOf(vectorRows)));
+  if (usesVectors(0) && !op.getFormat())
+    vectors = std::make_unique<MicroKernelBuilder>(b, op, /*dot=*/false, SumOrder::AsTiles);
   for (Value &weight : weights)
     weight = memref::CollapseShapeOp::create(b, loc, weight, SmallVector<ReassociationIndices>{{0}, {1}, {2}, {3, 4}});
   const Plan &many = getPlans().back();
   if (op.getFormat()) {
-    codes = std::make_unique<CodeKernelBuilder>(b, op, CodeKernelBuilder::Order::AsTiles);
-    gathered.setBuffer(allocate(b, gathered.typeOf(vectorRows)));
+    codes = std::make_unique<CodeKernelBuilder>(b, op, SumOrder::AsTiles);
     int64_t room = std::max(many.panelSteps.front() * blockTiles, maxPanels / weightCount());
     decoded = allocate(b, MemRefType::get({weightCount() * room * tileSize}, element));
     products = allocate(b, MemRefType::get({maxSums * sumsOfTile}, b.getF32Type()));
@@ -250,6 +258,12 @@ void AmxRecipe::prefetchOutput(OpBuilder &b, const RowTiles &tiles, const RowBlo
                              /*isWrite=*/false, /*localityHint=*/2, /*isDataCache=*/true);
 }
 
+SmallVector<Value> AmxRecipe::buildByVectors(OpBuilder &b, ValueRange rows, Value group, ValueRange panels) {
+  if (codes)
+    return codes->build(b, rows, group, panels);
+  return vectors->build(b, rows, group, panels, /*prefetches=*/true);
+}
+
 void AmxRecipe::multiplyByVectors(OpBuilder &b, const RowBlock &rows, const PanelBlock &panels) {
   SmallVector<Value> panelIndices;
   for (int64_t p = 0; p < panels.count; ++p)
@@ -258,7 +272,7 @@ void AmxRecipe::multiplyByVectors(OpBuilder &b, const RowBlock &rows, const Pane
     SmallVector<Value> views;
     for (int64_t row = 0; row < count; ++row)
       views.push_back(gathered.row(b, index(b, row)));
-    for (auto [i, sum] : llvm::enumerate(codes->build(b, views, rows.group, panelIndices))) {
+    for (auto [i, sum] : llvm::enumerate(buildByVectors(b, views, rows.group, panelIndices))) {
       int64_t at = int64_t(i) / count * sumsOfTile + int64_t(i) % count * panelWidth;
       vector::StoreOp::create(b, loc, sum, sums, ValueRange{index(b, at)});
     }
@@ -355,8 +369,6 @@ void AmxRecipe::multiplyTiles(OpBuilder &b, const RowTiles &tiles, const RowBloc
 
 void AmxRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels,
                          const DepthBlock *block, RowsDone done) {
-  if (tails)
-    copyTails(b, rows.group, panels);
   Value zero = index(b, 0), rowCount = subtract(b, rows.end, rows.begin);
   int64_t panelCount = weightCount() * panels.count;
   // The sums of a row: tiles from `start` on are those of tile row `firstTile` and the next.
@@ -373,6 +385,8 @@ void AmxRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const 
     multiplyByVectors(b, rows, panels);
     return finish(zero, rowCount, zero, zero);
   }
+  if (tails)
+    copyTails(b, rows.group, panels);
   if (hasOneTile(plan)) {
     Strides strides = oneTile(b, rows);
     multiplyTiles(b, {1, zero, zero, strides.tileStep, strides.rowStep}, rows, panels, block, zero);

@@ -49,8 +49,8 @@ LogicalResult MicroKernelBuilder::check(GroupedMatmulOp op) {
   return success();
 }
 
-MicroKernelBuilder::MicroKernelBuilder(OpBuilder &b, GroupedMatmulOp op, bool dot)
-    : loc(op.getLoc()), depth(op.getDepth()), pairs(op.getWeightRank() == 5), dot(dot), neon(false) {
+MicroKernelBuilder::MicroKernelBuilder(OpBuilder &b, GroupedMatmulOp op, bool dot, SumOrder order)
+    : loc(op.getLoc()), depth(op.getDepth()), pairs(op.getWeightRank() == 5), dot(dot), order(order), neon(false) {
   if (const IsaLevel *level = getIsaLevel(op))
     neon = level->architecture == Architecture::AArch64;
   for (Value weight : op.getWeights()) {
@@ -221,8 +221,57 @@ void MicroKernelBuilder::prefetch(OpBuilder &b, Value group, ValueRange panels, 
                                  /*localityHint=*/3, /*isDataCache=*/true);
 }
 
+SmallVector<Value> MicroKernelBuilder::multiplyAddApart(OpBuilder &b, ValueRange rows, Value group, ValueRange panels,
+                                                        Value step, ValueRange sums) const {
+  SmallVector<Value> next;
+  auto load = [&](size_t row) { return loadRow(b, rows[row], step, 2); };
+  auto loadPanel = [&](size_t panel) {
+    return loadWeights(b, weights[panel / panels.size()], group, panels[panel % panels.size()], step, 2);
+  };
+  for (unsigned k = 0; k < 2; ++k) {
+    auto add = [&](ArrayRef<Value> x, ArrayRef<Value> w, Value sum) -> Value {
+      return math::FmaOp::create(b, loc, x[k], w[k], sum);
+    };
+    ValueRange half = sums.slice(k * sums.size() / 2, sums.size() / 2);
+    llvm::append_range(next, combine(rows.size(), weights.size() * panels.size(), half, load, loadPanel, add));
+  }
+  return next;
+}
+
+SmallVector<Value> MicroKernelBuilder::buildAsTiles(OpBuilder &b, ValueRange rows, Value group, ValueRange panels,
+                                                    bool prefetches) const {
+  constexpr int64_t tileSteps = tileDepth / 2;
+  assert(pairs && depth % tileDepth == 0 && "expected tiles of pairs");
+  auto index = [&](int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); };
+  auto floats = VectorType::get({panelWidth}, b.getF32Type());
+  size_t count = weights.size() * panels.size() * rows.size();
+  Value zeros = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(floats, 0.0f));
+  SmallVector<Value> none(2 * count, zeros);
+  auto tile = [&](OpBuilder &b, Location, Value tile, ValueRange sums) {
+    Value first = arith::MulIOp::create(b, loc, tile, index(tileSteps));
+    auto body = [&](OpBuilder &b, Location, Value number, ValueRange parts) {
+      Value step = arith::AddIOp::create(b, loc, first, number);
+      if (prefetches)
+        prefetch(b, group, panels, step);
+      scf::YieldOp::create(b, loc, multiplyAddApart(b, rows, group, panels, step, parts));
+    };
+    ValueRange parts = scf::ForOp::create(b, loc, index(0), index(tileSteps), index(1), none, body).getResults();
+    SmallVector<Value> next;
+    for (size_t i = 0; i < count; ++i) {
+      Value both = arith::AddFOp::create(b, loc, parts[i], parts[count + i]);
+      next.push_back(arith::AddFOp::create(b, loc, sums[i], both));
+    }
+    scf::YieldOp::create(b, loc, next);
+  };
+  auto loop = scf::ForOp::create(b, loc, index(0), index(depth / tileDepth), index(1),
+                                 ValueRange(none).take_front(count), tile);
+  return llvm::to_vector(ValueRange(loop.getResults()));
+}
+
 SmallVector<Value> MicroKernelBuilder::build(OpBuilder &b, ValueRange rows, Value group, ValueRange panels,
                                              bool prefetches) const {
+  if (order == SumOrder::AsTiles)
+    return buildAsTiles(b, rows, group, panels, prefetches);
   auto floats = VectorType::get({panelWidth}, b.getF32Type());
   Value zeros = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(floats, 0.0f));
   SmallVector<Value> sums(weights.size() * panels.size() * rows.size(), zeros);

@@ -38,16 +38,24 @@ public:
                                                mlir::ValueRange panels) const = 0;
 };
 
+/// How the products of an element are summed: one after the other, k ascending; or as AMX tiles do, 32 k at a time from
+/// zero, even and odd ones each by themselves, and then both sums are added. Then the bits are those of tiles, but for
+/// numbers below 2^-100, which the tiles' instruction may take as zeros.
+enum class SumOrder { Ascending, AsTiles };
+
 /// Emits loops over k with f32 fused multiply-add: acc = fma(x[r, k], w[n, k], acc), k ascending, one accumulator per
-/// element; or over pairs of k with dot products of bf16 (vdpbf16ps, bfdot), pairs ascending. So every kernel shape
-/// gives the same bits.
+/// element; or over pairs of k with dot products of bf16 (vdpbf16ps, bfdot), pairs ascending; or, of pairs, in the
+/// order of tiles. So every kernel shape gives the same bits.
 class MicroKernelBuilder {
 public:
   /// Whether `op` has packed weights this builder can read; says why not as an error at `op`.
   static mlir::LogicalResult check(GroupedMatmulOp op);
 
+  /// What K is a multiple of in the order of tiles, where weights are pairs.
+  static constexpr int64_t tileDepth = 32;
+
   /// Prepares views of the weights of `op` at the insertion point of `b`. With `dot`, weights are pairs of bf16.
-  MicroKernelBuilder(mlir::OpBuilder &b, GroupedMatmulOp op, bool dot = false);
+  MicroKernelBuilder(mlir::OpBuilder &b, GroupedMatmulOp op, bool dot = false, SumOrder order = SumOrder::Ascending);
 
   /// Emits one kernel at the insertion point of `b`. `rows` are views of rank 1 of the rows of x (with `dot`: bf16, of
   /// even length, contiguous), `group` the index of the group, `panels` the indices of the panels. Returns
@@ -84,8 +92,16 @@ private:
                                                mlir::ValueRange accumulators) const;
   void prefetch(mlir::OpBuilder &b, mlir::Value group, mlir::ValueRange panels, mlir::Value step) const;
 
+  llvm::SmallVector<mlir::Value> buildAsTiles(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
+                                              mlir::ValueRange panels, bool prefetches) const;
+  /// One step: the even k is added to the first half of `sums`, the odd one to the second.
+  llvm::SmallVector<mlir::Value> multiplyAddApart(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
+                                                  mlir::ValueRange panels, mlir::Value step,
+                                                  mlir::ValueRange sums) const;
+
   int64_t depth;
   bool pairs, dot;
+  SumOrder order;
   bool neon; ///< dot products are those of Arm, of 128 bits
 };
 

@@ -224,7 +224,7 @@ LogicalResult CodeKernelBuilder::check(GroupedMatmulOp op) {
   return checkContiguous(op);
 }
 
-CodeKernelBuilder::CodeKernelBuilder(OpBuilder &b, GroupedMatmulOp op, Order order)
+CodeKernelBuilder::CodeKernelBuilder(OpBuilder &b, GroupedMatmulOp op, SumOrder order)
     : loc(op.getLoc()), weights(collapsed(b, op)), scales(op.getScales()), depth(op.getDepth()), order(order),
       isInt4(*op.getFormat() == "int4"), hasLookup(hasAvx512(op)) {}
 
@@ -407,7 +407,7 @@ SmallVector<Value> CodeKernelBuilder::build(OpBuilder &b, ValueRange rows, Value
       size_t slot = i / rows.size();
       if (i % rows.size() == 0)
         scale = loadScale(b, slot / panels.size(), group, panels[slot % panels.size()], block);
-      if (order == Order::AsTiles) {
+      if (order == SumOrder::AsTiles) {
         Value both = arith::AddFOp::create(b, loc, partialSums[i], partialSums[count + i]);
         next[i] = arith::AddFOp::create(b, loc, next[i], arith::MulFOp::create(b, loc, both, scale));
       } else {

@@ -35,16 +35,12 @@ private:
 };
 
 /// 4-bit codes, decoded to f32 in registers but not scaled: the k that share a scale are summed by themselves, from
-/// zero, by fused multiply-add, k ascending; the scale is applied when that sum is added to those before.
+/// zero, by fused multiply-add; the scale is applied when that sum is added to those before. In the order of tiles the
+/// result is rounded between scaling and adding, as AmxCodes.cpp has it.
 class CodeKernelBuilder : public KernelBuilder {
 public:
-  /// How the k that share a scale are summed: one after the other; or even and odd ones each, then both sums added and
-  /// the result rounded again when it is scaled, as AMX tiles and AmxRecipe.cpp have it. Then the bits are those of
-  /// tiles, but for numbers below 2^-100 which the tiles' instruction may take as zeros.
-  enum class Order { Ascending, AsTiles };
-
   static mlir::LogicalResult check(GroupedMatmulOp op);
-  CodeKernelBuilder(mlir::OpBuilder &b, GroupedMatmulOp op, Order order = Order::Ascending);
+  CodeKernelBuilder(mlir::OpBuilder &b, GroupedMatmulOp op, SumOrder order = SumOrder::Ascending);
 
   llvm::ArrayRef<KernelShape> ladder() const override;
   llvm::SmallVector<mlir::Value> build(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
@@ -69,13 +65,13 @@ private:
                                               mlir::ValueRange panels, mlir::Value step,
                                               mlir::ValueRange partialSums) const;
   void prefetchNext(mlir::OpBuilder &b, mlir::Value group, mlir::ValueRange panels, mlir::Value step) const;
-  unsigned chainCount() const { return order == Order::AsTiles ? 2 : 1; }
+  unsigned chainCount() const { return order == SumOrder::AsTiles ? 2 : 1; }
 
   mlir::Location loc;
   llvm::SmallVector<mlir::Value> weights; ///< [E, panels, K / 8, 64] i8
   llvm::SmallVector<mlir::Value> scales;  ///< [E, panels, K / 32, 16]
   int64_t depth;
-  Order order;
+  SumOrder order;
   bool isInt4;
   bool hasLookup; ///< an instruction that looks 16 codes up in a table of f32
 };

@@ -113,12 +113,22 @@ func.func @two(%x: memref<?x40xbf16>, %w: memref<1x2x20x16x2xbf16>, %u: memref<1
 // -----
 
 // 4096 k of 256 rows do not stay in the cache: two blocks of K, with sums in memory between them. The first block loads a
-// line of zeros 16 times instead; the last one goes on to the epilogue, here rounding by one instruction.
+// line of zeros 16 times instead; the last one goes on to the epilogue, here rounding by one instruction. One row or two, where
+// reading weights takes the time, are multiplied by vectors: even and odd k of each 32 from zero, as in a tile.
 
 // CHECK-LABEL: func.func @deep.amx(
 // CHECK: memref.alloc() {alignment = 64 : i64} : memref<524288xbf16>
 // CHECK: %[[SUMS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<16400xf32>
 // CHECK: vector.store %{{.*}}, %[[SUMS]][%c16384]
+// CHECK: arith.cmpi sle, %{{.*}}, %c2 :
+// CHECK: scf.for %{{.*}} = %c0 to %c128 step %c1 iter_args(%[[SUM0:[^ ]*]] = %{{[^,]*}}, %{{[^,]*}}, %{{[^,]*}}, %{{[^,]*}}) ->
+// CHECK: %[[PARTS:.*]]:8 = scf.for %{{.*}} = %c0 to %c16 step %c1 iter_args(
+// CHECK-COUNT-4: memref.prefetch
+// CHECK-COUNT-8: math.fma
+// CHECK: %[[BOTH:.*]] = arith.addf %[[PARTS]]#0, %[[PARTS]]#4
+// CHECK: arith.addf %[[SUM0]], %[[BOTH]]
+// CHECK: } else {
+// CHECK: arith.cmpi sle, %{{.*}}, %c16 :
 // CHECK: } else {
 // CHECK: scf.for %[[BLOCK:.*]] = %c0 to %c2 step %c1
 // CHECK: arith.muli %[[BLOCK]], %c64

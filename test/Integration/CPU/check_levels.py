@@ -98,13 +98,15 @@ def main():
                         terms = [a * b for a, b in zip(x, matrix[group][n])]
                         error = abs(got[r][n] - math.fsum(terms)) / (sum(map(abs, terms)) or 1.0)
                         errors[level][entry] = max(errors[level].get(entry, 0.0), error if error == error else math.inf)
-            # A row alone, on one thread, has the bits it has among others.
+            # A row alone, and two, on one thread, have the bits they have among others.
             if sizes == (31, 32, 33):
                 for level in levels:
                     among = programs[level].run(entry, level, rows, depth, sizes, choices)
                     for r, alone in ((5, (1, 0, 0)), (40, (0, 1, 0)), (95, (0, 0, 1))):
                         if programs[level].run(entry, level, rows, depth, alone, [choices[r]], 1)[0] != among[r]:
                             wrong.append(f"{entry}: {level}: row {r} alone differs")
+                    if programs[level].run(entry, level, rows, depth, (0, 2, 0), choices[40:42], 1) != among[40:42]:
+                        wrong.append(f"{entry}: {level}: rows 40 and 41 by themselves differ")
         for same in (("amx", "amx-emulated"), ("avx512", "avx2", "aarch64")):
             if len({results[level] for level in same if level in results}) > 1:
                 wrong.append(f"{entry}: {' and '.join(same)} differ in bits")
