@@ -61,6 +61,12 @@ MicroKernelBuilder::MicroKernelBuilder(OpBuilder &b, GroupedMatmulOp op, bool do
   }
 }
 
+MicroKernelBuilder MicroKernelBuilder::ofWeight(size_t w) const {
+  MicroKernelBuilder builder(*this);
+  builder.weights = {weights[w]};
+  return builder;
+}
+
 SmallVector<Value> MicroKernelBuilder::loadWeights(OpBuilder &b, const Operand &weight, Value group, Value panel,
                                                    Value step, unsigned count) const {
   Value zero = arith::ConstantIndexOp::create(b, loc, 0);

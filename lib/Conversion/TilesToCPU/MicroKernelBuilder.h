@@ -57,6 +57,9 @@ public:
   /// Prepares views of the weights of `op` at the insertion point of `b`. With `dot`, weights are pairs of bf16.
   MicroKernelBuilder(mlir::OpBuilder &b, GroupedMatmulOp op, bool dot = false, SumOrder order = SumOrder::Ascending);
 
+  /// The builder of weight operand `w` alone.
+  MicroKernelBuilder ofWeight(size_t w) const;
+
   /// Emits one kernel at the insertion point of `b`. `rows` are views of rank 1 of the rows of x (with `dot`: bf16, of
   /// even length, contiguous), `group` the index of the group, `panels` the indices of the panels. Returns
   /// vector<16xf32> accumulators, the one of weight operand w, panel p and row r at (w * panels + p) * rows + r. With

@@ -5,7 +5,8 @@
 // Outer products: an element of x, broadcast, times the 16 columns of a panel. The inner loops (MicroKernelBuilder)
 // hold some rows times some panels of sums in registers. A few rows are read where they lie, with as many panels at
 // once as there are registers for, because then the time goes to reading weights; more rows are gathered first, as f32
-// (or bf16 for the dot product), at a stride that spreads them over the sets of the first-level cache.
+// (or bf16 for the dot product), at a stride that spreads them over the sets of the first-level cache. Where registers
+// are few, many rows meet one weight operand after the other: more rows share what is loaded of it.
 //
 //===----------------------------------------------------------------------===//
 
@@ -49,7 +50,8 @@ private:
     SmallVector<int64_t, 4> first, single;
   };
   SmallVector<Ladders, 2> ladders;
-  std::unique_ptr<MicroKernelBuilder> kernels;
+  bool apart;                                 ///< weight operands are multiplied with most rows one after the other
+  SmallVector<MicroKernelBuilder, 2> kernels; ///< of all weight operands; if `apart`, behind it those of each
 };
 } // namespace
 
@@ -59,6 +61,7 @@ VectorRecipe::VectorRecipe(GroupedMatmulOp op, int accumulators, bool dot)
   int64_t weights = op.getWeights().size();
   auto x = cast<MemRefType>(op.getX().getType());
   bool large = accumulators >= 24;
+  apart = !large && weights > 1;
   auto steps = [](int64_t panels) {
     SmallVector<int64_t, 3> list;
     if (panels > 1)
@@ -74,7 +77,7 @@ VectorRecipe::VectorRecipe(GroupedMatmulOp op, int accumulators, bool dot)
     ladders.push_back({large ? SmallVector<int64_t, 4>{4, 2, 1} : SmallVector<int64_t, 4>{1}, {1}});
   }
   int64_t panels = large && weights == 1 ? 2 : 1;
-  int64_t most = std::max<int64_t>((large ? 24 : accumulators) / (weights * panels), 1);
+  int64_t most = std::max<int64_t>((large ? 24 : accumulators) / ((apart ? 1 : weights) * panels), 1);
   // Few kinds of inner loops: single panels are what a layer's width leaves over, if anything.
   SmallVector<int64_t, 4> ladder{most};
   if (most > 6)
@@ -89,7 +92,9 @@ VectorRecipe::VectorRecipe(GroupedMatmulOp op, int accumulators, bool dot)
 }
 
 void VectorRecipe::prepare(OpBuilder &b) {
-  kernels = std::make_unique<MicroKernelBuilder>(b, op, dot);
+  kernels.emplace_back(b, op, dot);
+  for (size_t w = 0; apart && w < op.getWeights().size(); ++w)
+    kernels.push_back(kernels.front().ofWeight(w));
   gathered.setBuffer(allocate(b, gathered.typeOf(getPlans().back().maxRows)));
   allocateSums(b, op.getWeights().size());
 }
@@ -121,10 +126,16 @@ void VectorRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, con
         views.push_back(readsInPlace(plan) ? rows.source.row(b, add(b, rows.begin, positions.back()))
                                            : gathered.row(b, positions.back()));
       }
-      SmallVector<Value> results =
-          kernels->build(b, views, rows.group, panelIndices, /*prefetches=*/readsInPlace(plan));
-      for (auto [number, result] : llvm::enumerate(results))
-        storeSums(b, plan, result, positions[number % together], number / together);
+      int64_t number = 0;
+      auto build = [&](const MicroKernelBuilder &kernel) {
+        for (auto [i, sum] : llvm::enumerate(kernel.build(b, views, rows.group, panelIndices, readsInPlace(plan))))
+          storeSums(b, plan, sum, positions[i % together], number++ / together);
+      };
+      // The few rows that are left over are less work than reading the weights.
+      if (apart && !readsInPlace(plan) && together == ladder.first.front())
+        llvm::for_each(ArrayRef(kernels).drop_front(), build);
+      else
+        build(kernels.front());
     });
     first = last;
   }

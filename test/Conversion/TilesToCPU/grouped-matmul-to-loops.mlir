@@ -47,23 +47,31 @@ func.func @panels(%x: memref<?x8xf32>, %w: memref<3x2x8x16xf32>, %o: memref<4xi3
 
 // -----
 
-// Pairs, odd depth: two steps over pairs, then the even half of the third. Two accumulators per row share x.
+// Pairs, odd depth: two steps over pairs, then the even half of the third. With few registers, six rows meet one weight
+// operand and then the other; of fewer rows, two accumulators per row share x.
 
 // CHECK-LABEL: func.func @pairs(
-// CHECK: memref.collapse_shape %{{.*}} {{\[}}[0], [1], [2], [3, 4]] : memref<1x1x3x16x2xbf16> into memref<1x1x3x32xbf16>
+// CHECK: %[[W:.*]] = memref.collapse_shape %{{.*}} {{\[}}[0], [1], [2], [3, 4]] : memref<1x1x3x16x2xbf16> into memref<1x1x3x32xbf16>
+// CHECK: %[[U:.*]] = memref.collapse_shape
 // CHECK: } else {
 // CHECK: arith.extf %{{.*}} : vector<5xbf16> to vector<5xf32>
-// CHECK: step %c3
+// CHECK: step %c6
 // CHECK: scf.for %{{.*}} = %c0 to %c2 step %c1 iter_args({{.*}}) -> (vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>)
-// CHECK: %[[PAIR:.*]] = vector.load %{{.*}} : memref<1x1x3x32xbf16>, vector<32xbf16>
+// CHECK: %[[PAIR:.*]] = vector.load %[[W]]{{.*}} : memref<1x1x3x32xbf16>, vector<32xbf16>
 // CHECK: %[[BITS:.*]] = vector.bitcast %[[PAIR]] : vector<32xbf16> to vector<16xi32>
 // CHECK: arith.shli %[[BITS]], %{{.*}} : vector<16xi32>
 // CHECK: arith.andi %[[BITS]], %{{.*}} : vector<16xi32>
 // CHECK: scf.yield
+// CHECK: vector.load %[[W]][%{{.*}}, %c0, %c2, %c0]
 // CHECK: memref.load %{{.*}}[%c4]
-// CHECK: vector.load %{{.*}}[%{{.*}}, %c0, %c2, %c0]
 // CHECK-NOT: arith.andi
 // CHECK: vector.store
+// CHECK: scf.for %{{.*}} = %c0 to %c2 step %c1 iter_args({{.*}}) -> (vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>)
+// CHECK: vector.load %[[U]]{{.*}} : memref<1x1x3x32xbf16>, vector<32xbf16>
+// CHECK: step %c2
+// CHECK: scf.for %{{.*}} = %c0 to %c2 step %c1 iter_args({{.*}}) -> (vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>)
+// CHECK: vector.load %[[W]]
+// CHECK: vector.load %[[U]]
 func.func @pairs(%x: memref<?x5xbf16>, %w: memref<1x1x3x16x2xbf16>, %u: memref<1x1x3x16x2xbf16>, %o: memref<2xi32>,
                  %y: memref<?x16xf32>) {
   moe.grouped_matmul rows(%x : memref<?x5xbf16>) weights(%w, %u : memref<1x1x3x16x2xbf16>, memref<1x1x3x16x2xbf16>)
