@@ -132,8 +132,10 @@ static void buildTile(OpPassManager &pm, const PipelineOptions &options) {
   }
   tiles.linalg = false;
   pm.addNestedPass<func::FuncOp>(createMoeTile(tiles));
-  if (options.target == Target::CUDA)
+  if (options.target == Target::CUDA) {
     pm.addNestedPass<func::FuncOp>(createMoeSchedulePlans());
+    pm.addPass(createTopKToReductions()); // what it leaves is for the next pass
+  }
   pm.addPass(createTopKToVectors());
   pm.addPass(createMoeToLinalg({/*keepGroupedMatmul=*/true}));
   pm.addPass(memref::createResolveShapedTypeResultDimsPass());

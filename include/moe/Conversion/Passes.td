@@ -519,6 +519,26 @@ def TargetFeatures : Pass<"moe-target-features", "::mlir::ModuleOp"> {
 // TilesToGPU: phases kernel and llvm of the GPU target
 //===----------------------------------------------------------------------===//
 
+def TopKToReductions : Pass<"moe-top-k-to-reductions"> {
+  let summary = "lower moe.top_k of one row to reductions that lanes share";
+  let description = [{
+    A candidate's rank is an integer of 64 bits: its key, as in `moe-top-k-to-vectors`, above its position. Round j takes the
+    largest rank below that of round j - 1, which is a reduction by maximum; `moe-distribute-kernels` shares it out to a warp.
+
+    Takes one row without groups, with keys of f32, bf16 and f16; anything else stays.
+
+    ```mlir
+    %w, %e = moe.top_k %probs keys(%logits : tensor<1x64xf32>) {k = 8} : tensor<1x64xf32> -> tensor<1x8xf32>, tensor<1x8xi32>
+    // becomes
+    scf.for %j = %c0 to %c8 step %c1 iter_args(%last = %most, ...) -> (i64, tensor<1x8xf32>, tensor<1x8xi32>) {
+      %best = linalg.generic ... iterator_types = ["parallel", "reduction"] ins(%logits, %last : tensor<1x64xf32>, i64) ... {
+        ... arith.maxsi ...
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect", "::mlir::scf::SCFDialect",
+                           "::mlir::tensor::TensorDialect"];
+}
+
 def FormKernels : Pass<"moe-form-kernels", "::mlir::ModuleOp"> {
   let summary = "split functions into host code and the kernels it launches";
   let description = [{

@@ -18,14 +18,36 @@ using namespace moe;
 static constexpr int64_t shortReduction = 8;
 
 /// What leaves any other number unchanged when `combine` takes both; none for an operation that lanes do not share.
-static std::optional<APFloat> identityOf(Operation *combine) {
+static std::optional<TypedAttr> identityOf(Operation *combine) {
+  OpBuilder b(combine->getContext());
+  Type type = combine->getResult(0).getType();
+  if (isa<arith::MaxSIOp>(combine) && (type.isInteger(32) || type.isInteger(64)))
+    return b.getIntegerAttr(type, APInt::getSignedMinValue(type.getIntOrFloatBitWidth()));
+  if (!type.isF32())
+    return std::nullopt;
   const llvm::fltSemantics &f32 = APFloat::IEEEsingle();
-  return llvm::TypeSwitch<Operation *, std::optional<APFloat>>(combine)
-      .Case<arith::AddFOp>([&](auto) { return APFloat::getZero(f32, /*Negative=*/true); }) // keeps -0
-      .Case<arith::MaximumFOp>([&](auto) { return APFloat::getInf(f32, /*Negative=*/true); })
-      .Case<arith::MinimumFOp>([&](auto) { return APFloat::getInf(f32); })
-      .Case<arith::MaxNumFOp, arith::MinNumFOp>([&](auto) { return APFloat::getQNaN(f32); })
+  auto attribute = [&](const APFloat &value) -> std::optional<TypedAttr> { return b.getFloatAttr(type, value); };
+  return llvm::TypeSwitch<Operation *, std::optional<TypedAttr>>(combine)
+      .Case<arith::AddFOp>([&](auto) { return attribute(APFloat::getZero(f32, /*Negative=*/true)); }) // keeps -0
+      .Case<arith::MaximumFOp>([&](auto) { return attribute(APFloat::getInf(f32, /*Negative=*/true)); })
+      .Case<arith::MinimumFOp>([&](auto) { return attribute(APFloat::getInf(f32)); })
+      .Case<arith::MaxNumFOp, arith::MinNumFOp>([&](auto) { return attribute(APFloat::getQNaN(f32)); })
       .Default([](Operation *) { return std::nullopt; });
+}
+
+/// `value` of the lane whose number differs by `distance`; 64 bits are two words.
+static Value fromOtherLane(OpBuilder &b, Location loc, Value value, int32_t distance) {
+  auto exchange = [&](Value word) -> Value {
+    return gpu::ShuffleOp::create(b, loc, word, distance, warpSize, gpu::ShuffleMode::XOR).getShuffleResult();
+  };
+  if (!value.getType().isInteger(64))
+    return exchange(value);
+  Value shift = arith::ConstantIntOp::create(b, loc, 32, 64);
+  Value low = exchange(arith::TruncIOp::create(b, loc, b.getI32Type(), value));
+  Value high = arith::ShRUIOp::create(b, loc, value, shift);
+  high = exchange(arith::TruncIOp::create(b, loc, b.getI32Type(), high));
+  high = arith::ShLIOp::create(b, loc, arith::ExtUIOp::create(b, loc, value.getType(), high), shift);
+  return arith::OrIOp::create(b, loc, high, arith::ExtUIOp::create(b, loc, value.getType(), low));
 }
 
 namespace {
@@ -103,8 +125,7 @@ Operation *TeamLoops::matchLanes() {
   Block &body = *op.getBlock();
   Value old = body.getArguments().back();
   Operation *combine = body.getTerminator()->getOperand(0).getDefiningOp();
-  if (!combine || !old.hasOneUse() || *old.getUsers().begin() != combine || !old.getType().isF32() ||
-      !identityOf(combine))
+  if (!combine || !old.hasOneUse() || *old.getUsers().begin() != combine || !identityOf(combine))
     return nullptr;
   return combine;
 }
@@ -195,7 +216,7 @@ void TeamLoops::distribute() {
 void TeamLoops::reduceInLanes(Operation *combine) {
   unsigned loop = reductions.front();
   nest(parallel, {}, [&](ValueRange) -> SmallVector<Value> {
-    Value identity = arith::ConstantOp::create(b, loc, b.getFloatAttr(b.getF32Type(), *identityOf(combine)));
+    Value identity = arith::ConstantOp::create(b, loc, *identityOf(combine));
     auto lanes = scf::ForOp::create(b, loc, numbers.thread, sizeOf(loop), numbers.count, ValueRange{identity});
     position[loop] = lanes.getInductionVar();
     {
@@ -209,8 +230,7 @@ void TeamLoops::reduceInLanes(Operation *combine) {
     };
     Value sum = lanes.getResult(0);
     for (int32_t distance = warpSize / 2; distance > 0; distance /= 2)
-      sum =
-          both(sum, gpu::ShuffleOp::create(b, loc, sum, distance, warpSize, gpu::ShuffleMode::XOR).getShuffleResult());
+      sum = both(sum, fromOtherLane(b, loc, sum, distance));
     Value leader = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, numbers.thread, index(0));
     auto only = scf::IfOp::create(b, loc, leader, /*withElseRegion=*/false);
     OpBuilder::InsertionGuard guard(b);

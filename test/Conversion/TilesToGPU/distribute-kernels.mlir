@@ -123,3 +123,26 @@ gpu.module @kernels {
     gpu.return
   }
 }
+
+// -----
+
+#all = affine_map<(i, k) -> (i, k)>
+#rows = affine_map<(i, k) -> (i)>
+
+gpu.module @kernels {
+  // A maximum of integers goes to the lanes as well; 64 bits travel as two words.
+  // CHECK-LABEL: gpu.func @largest
+  // CHECK: %[[LEAST:.*]] = arith.constant -9223372036854775808 : i64
+  // CHECK: scf.for {{.*}} iter_args(%{{.*}} = %[[LEAST]]) -> (i64)
+  // CHECK:   arith.maxsi
+  // CHECK-COUNT-10: gpu.shuffle xor %{{.*}} : i32
+  // CHECK-NOT: gpu.shuffle
+  gpu.func @largest(%a: memref<1x64xi64>, %b: memref<1xi64>) kernel attributes {known_block_size = array<i32: 128, 1, 1>, moe.team = "warp"} {
+    linalg.generic {indexing_maps = [#all, #rows], iterator_types = ["parallel", "reduction"]} ins(%a : memref<1x64xi64>) outs(%b : memref<1xi64>) {
+    ^bb0(%x: i64, %m: i64):
+      %r = arith.maxsi %m, %x : i64
+      linalg.yield %r : i64
+    }
+    gpu.return
+  }
+}
