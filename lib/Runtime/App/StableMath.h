@@ -16,15 +16,13 @@ namespace moe::rt {
 /// exp(x) for x <= 0, to about 1e-15 relative; 0 below -700 (and for -infinity); NaN stays NaN.
 double stableExp(double x);
 
-/// What the logarithm of a softmax is made of.
+/// The logarithm's argument in a stable log-softmax, and what was taken from every value for it.
 struct SumOfExponentials {
   float top;  // the largest value; NaN is passed over
-  double sum; // of exp(value - top); NaN if a value is
+  double sum; // of exp(value - top), in eight lanes by index and a fixed tree
 };
 
-/// Of `count` values, at least one. Differences and exponentials are taken in f32, which values in f32 warrant (each
-/// exponential is off by at most 1e-7 of itself and half a unit in the last place of the difference), and added in f64:
-/// sixteen lanes by index and a fixed tree. With the instructions that this machine has; the bits are the same on all.
+/// Of `count` values, at least one. With the instructions that this machine has; the bits are the same on all.
 SumOfExponentials sumOfExponentials(const float *values, int64_t count);
 
 } // namespace moe::rt
