@@ -73,7 +73,7 @@ static std::optional<int64_t> copyBytes(Value memref, unsigned dim, int64_t dept
 }
 
 std::optional<MmaShape> moe::chooseMmaShape(GroupedMatmulOp op, bool fewRows) {
-  MmaShape shape = fewRows ? MmaShape{16, 128, 1, 4, 4} : MmaShape{128, 128, 2, 2, 3};
+  MmaShape shape = fewRows ? MmaShape{16, 128, 1, 4, 4, 4} : MmaShape{128, 128, 2, 2, 3, 2};
   int64_t weights = op.getWeights().size(), perWarp = shape.columns / weights / shape.warpColumns;
   Type element = elementOf(op.getX());
   if (op.isPacked() || op.getFormat() || !getTileOffsets(op).second || !(element.isBF16() || element.isF16()))
@@ -488,4 +488,6 @@ void MmaBuilder::build() {
 
 void moe::buildMmaKernel(GroupedMatmulOp op, const MmaShape &shape, gpu::GPUFuncOp kernel) {
   MmaBuilder(op, shape, kernel).build();
+  // Told nothing, ptxas may spill to hold more blocks than shared memory has room for.
+  kernel->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(), OpBuilder(op).getI32IntegerAttr(shape.blocks));
 }

@@ -25,6 +25,7 @@ struct MmaShape {
   int64_t warpRows;                    ///< warps along the rows
   int64_t warpColumns;                 ///< and along the columns: four warps in all
   int64_t stages;                      ///< of the pipeline of copies
+  int64_t blocks;                      ///< that a multiprocessor should hold: they share its 65536 registers
   static constexpr int64_t depth = 32; ///< elements along k in a stage: 64 bytes
 
   /// Bytes of shared memory.
