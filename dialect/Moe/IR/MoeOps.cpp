@@ -29,6 +29,19 @@ static ShapedType shaped(Value value) { return cast<ShapedType>(value.getType())
 /// Two sizes agree if either is only known at run time.
 static bool agree(int64_t a, int64_t b) { return ShapedType::isDynamic(a) || ShapedType::isDynamic(b) || a == b; }
 
+/// Of an op on memrefs: it writes its outputs and reads the rest.
+static void addBufferEffects(DestinationStyleOpInterface op,
+                             SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {
+  for (OpOperand &operand : op->getOpOperands()) {
+    if (!isa<MemRefType>(operand.get().getType()))
+      continue;
+    if (op.isDpsInit(&operand))
+      effects.emplace_back(MemoryEffects::Write::get(), &operand, SideEffects::DefaultResource::get());
+    else
+      effects.emplace_back(MemoryEffects::Read::get(), &operand, SideEffects::DefaultResource::get());
+  }
+}
+
 static std::string sizeText(int64_t size) { return ShapedType::isDynamic(size) ? "?" : std::to_string(size); }
 
 /// Checks that dimension `dim` of `type` is `want`, where both are static.
@@ -499,15 +512,8 @@ LogicalResult GroupedMatmulOp::reifyResultShapes(OpBuilder &b, ReifiedRankedShap
 }
 
 void GroupedMatmulOp::getEffects(SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {
-  for (OpOperand &operand : getOperation()->getOpOperands()) {
-    if (!isa<MemRefType>(operand.get().getType()))
-      continue;
-    // Rows in no group keep what 'outs' holds, but nothing of it is read.
-    if (isDpsInit(&operand))
-      effects.emplace_back(MemoryEffects::Write::get(), &operand, SideEffects::DefaultResource::get());
-    else
-      effects.emplace_back(MemoryEffects::Read::get(), &operand, SideEffects::DefaultResource::get());
-  }
+  // Rows in no group keep what 'outs' holds, but nothing of it is read.
+  addBufferEffects(cast<DestinationStyleOpInterface>(getOperation()), effects);
 }
 
 //===----------------------------------------------------------------------===//
@@ -564,14 +570,7 @@ LogicalResult ScheduleOp::verify() {
 }
 
 void ScheduleOp::getEffects(SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {
-  for (OpOperand &operand : getOperation()->getOpOperands()) {
-    if (!isa<MemRefType>(operand.get().getType()))
-      continue;
-    if (isDpsInit(&operand))
-      effects.emplace_back(MemoryEffects::Write::get(), &operand, SideEffects::DefaultResource::get());
-    else
-      effects.emplace_back(MemoryEffects::Read::get(), &operand, SideEffects::DefaultResource::get());
-  }
+  addBufferEffects(cast<DestinationStyleOpInterface>(getOperation()), effects);
 }
 
 //===----------------------------------------------------------------------===//

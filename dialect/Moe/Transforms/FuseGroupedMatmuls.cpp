@@ -11,7 +11,6 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/Matchers.h"
-#include "mlir/Interfaces/ValueBoundsOpInterface.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
 using namespace mlir;
@@ -42,19 +41,6 @@ static TypedAttr evaluate(Block &block, ArrayRef<Attribute> arguments) {
       known[result] = isa<Attribute>(folded) ? cast<Attribute>(folded) : lookup(cast<Value>(folded));
   }
   return dyn_cast_if_present<TypedAttr>(lookup(block.getTerminator()->getOperand(0)));
-}
-
-/// One group that is known to hold every row: offsets [0, rows of x].
-static bool coversAllRows(GroupedMatmulOp op) {
-  auto offsets = op.getOffsets().getDefiningOp<tensor::FromElementsOp>();
-  if (!offsets || op.getNumExperts() != 1 || op.getChoices())
-    return false;
-  auto end = offsets.getElements()[1].getDefiningOp<arith::IndexCastOp>();
-  if (!end || !matchPattern(offsets.getElements()[0], m_Zero()))
-    return false;
-  // The number of rows is mostly written as that of another tensor, which x was computed from.
-  FailureOr<bool> equal = ValueBoundsConstraintSet::areEqual({op.getX(), 0}, {end.getIn()});
-  return succeeded(equal) && *equal;
 }
 
 namespace {

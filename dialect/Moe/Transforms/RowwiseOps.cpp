@@ -9,6 +9,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/Matchers.h"
+#include "mlir/Interfaces/ValueBoundsOpInterface.h"
 
 using namespace mlir;
 using namespace moe;
@@ -82,6 +83,18 @@ bool moe::isRowwise(linalg::GenericOp op) {
     return isa<linalg::IndexOp>(inner) || knowsRows ? WalkResult::interrupt() : WalkResult::advance();
   });
   return !walked.wasInterrupted();
+}
+
+bool moe::coversAllRows(GroupedMatmulOp op) {
+  auto offsets = op.getOffsets().getDefiningOp<tensor::FromElementsOp>();
+  if (!offsets || op.getNumExperts() != 1 || op.getChoices() || !matchPattern(offsets.getElements().front(), m_Zero()))
+    return false;
+  auto end = offsets.getElements().back().getDefiningOp<arith::IndexCastOp>();
+  if (!end)
+    return false;
+  // The number of rows is mostly written as that of another tensor, which x was computed from.
+  FailureOr<bool> equal = ValueBoundsConstraintSet::areEqual({op.getX(), 0}, {end.getIn()});
+  return succeeded(equal) && *equal;
 }
 
 GroupedMatmulOp moe::buildGroupedMatmul(OpBuilder &b, Location loc, Value x, Value weight, Value offsets, Value init) {

@@ -27,6 +27,9 @@ bool isRowwise(mlir::linalg::GenericOp op);
 /// True if every element of `value` is known to be +0.
 bool isZeroFilled(mlir::Value value);
 
+/// True if `op` has one group and that is known to hold every row of x: offsets [0, rows of x].
+bool coversAllRows(GroupedMatmulOp op);
+
 /// Builds a grouped_matmul on tensors whose epilogue yields the first accumulator, rounded to the element type of
 /// `init`.
 GroupedMatmulOp buildGroupedMatmul(mlir::OpBuilder &b, mlir::Location loc, mlir::Value x, mlir::Value weight,

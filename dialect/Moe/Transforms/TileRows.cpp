@@ -9,15 +9,14 @@
 //===----------------------------------------------------------------------===//
 
 #include "TileRows.h"
+#include "RowwiseOps.h"
 
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Utils/Utils.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
-#include "mlir/IR/Matchers.h"
 #include "mlir/Interfaces/TilingInterface.h"
-#include "mlir/Interfaces/ValueBoundsOpInterface.h"
 #include "mlir/Transforms/RegionUtils.h"
 
 using namespace mlir;
@@ -32,19 +31,6 @@ static bool isIndexedByRows(AffineMap map) {
     if (dim == 0 ? expression != getAffineDimExpr(0, map.getContext()) : expression.isFunctionOfDim(0))
       return false;
   return map.getNumResults() > 0;
-}
-
-/// One group from row 0 to the last.
-static bool coversAllRows(GroupedMatmulOp op) {
-  auto offsets = op.getOffsets().getDefiningOp<tensor::FromElementsOp>();
-  if (!offsets || op.getNumExperts() != 1 || op.getChoices() || !matchPattern(offsets.getElements().front(), m_Zero()))
-    return false;
-  auto end = offsets.getElements().back().getDefiningOp<arith::IndexCastOp>();
-  if (!end)
-    return false;
-  using Bounds = ValueBoundsConstraintSet;
-  FailureOr<bool> equal = Bounds::areEqual(Bounds::Variable(op.getX(), 0), Bounds::Variable(end.getIn()));
-  return succeeded(equal) && *equal;
 }
 
 bool moe::isTiledByRows(Operation *op, std::string &why) {
