@@ -135,3 +135,7 @@ if "ptxas" not in config.available_features:
     lit_config.note("no ptxas in PATH, CUDA_HOME/bin or /usr/local/cuda/bin: the assembler's checks of kernels are skipped")
 elif not nvdisasm:
     lit_config.note("no nvdisasm (see scripts/setup): the checks of kernels' machine code are skipped")
+if "long" not in config.available_features:
+    lit_config.note("MOE_LONG_TESTS is not 1: the tests that take minutes are skipped")
+if config.moe_sanitizer:
+    lit_config.note("a build with sanitizers: the tests of the README and of benchmarks/compare, which are about a plain one, are skipped")
