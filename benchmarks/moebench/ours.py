@@ -49,7 +49,9 @@ def compile_layer(compiler, checkpoint, format_name, flags=()):
 
 
 def _load(path):
-    """Brings the weights into memory: they are a mapping of the file, while other peers have read theirs by now."""
+    """Brings the weights into memory: they are a mapping of the file, while other peers have copies of theirs.
+
+    Those copies are made side by side and may drive the file out of memory, so this is to be done when all are there."""
     populate = 22  # MADV_POPULATE_READ
     libc = ctypes.CDLL(None, use_errno=True)
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
@@ -78,7 +80,7 @@ class Ours:
         isa = spec.get("isa")
         self._model = library.moe_open(None, isa.encode() if isa else None, ctypes.byref(self._error))
         self._check(self._model)
-        _load(spec["library"])
+        self._file = spec["library"]
         self._results, self._count = ctypes.POINTER(_Tensor)(), ctypes.c_size_t()
         self._type = _TYPES[FORMATS[spec["format"]].storage]
         self.version = "this repository"
@@ -88,6 +90,8 @@ class Ours:
             raise RuntimeError((self._error.value or b"the library gave no message").decode())
 
     def set_threads(self, count):
+        """Comes after all peers have loaded and before anything is timed."""
+        _load(self._file)
         self._check(self._library.moe_set_threads(count, ctypes.byref(self._error)) == 0)
 
     def prepare(self, inputs):
