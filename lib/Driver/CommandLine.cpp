@@ -67,8 +67,9 @@ void declare(CLI::App &app, CompileOptions &options, RawOptions &raw, const std:
   app.add_option("-o", options.output, "file to write; default: the model's name, in the current folder")
       ->type_name("OUT")
       ->group(io);
-  app.add_option("--emit", raw.emit,
-                 "default exe; shared comes with a C header; ptx, cubin and fatbin are the kernels of --target=cuda")
+  app.add_option(
+         "--emit", raw.emit,
+         "default exe; shared comes with a C header; with --target=cuda, ptx, cubin, fatbin and llvm are the kernels")
       ->type_name("KIND")
       ->check(CLI::IsMember({"exe", "shared", "obj", "llvm", "mlir", "ptx", "cubin", "fatbin"}))
       ->group(io);
@@ -181,8 +182,6 @@ static std::optional<CommandLine> checkTarget(const CompileOptions &options, con
     return notYet("--quantize with --target=cuda");
   if (options.reference)
     return notYet("--reference with --target=cuda");
-  if (!kernels && options.emit != EmitKind::MLIR && options.emit != EmitKind::Exe && options.compileTo.empty())
-    return notYet("--emit=" + raw.emit + " with --target=cuda");
   return std::nullopt;
 }
 

@@ -289,10 +289,13 @@ llvm::Error Compilation::writeObject(cpu::Program &program, std::vector<OutputFi
 }
 
 llvm::Error Compilation::linkProgram(cpu::Program &program, std::vector<OutputFile> &files) {
+  // A linker writes to files only.
+  bool toStandardOutput = output == "-";
+  std::string place = toStandardOutput ? model.info.name : output;
   std::vector<OutputFile> objects;
   auto add = [&](llvm::StringRef name, llvm::ArrayRef<char> code) -> llvm::Error {
     codeBytes += code.size();
-    return writeTemporary(output + "." + name.str() + ".o", code, objects);
+    return writeTemporary(place + "." + name.str() + ".o", code, objects);
   };
   if (isGPU()) {
     llvm::SmallVector<char, 0> code;
@@ -313,22 +316,31 @@ llvm::Error Compilation::linkProgram(cpu::Program &program, std::vector<OutputFi
   };
   if (llvm::Error error = timed("code", generate))
     return error;
-  auto linked = OutputFile::create(output);
+  auto linked = OutputFile::create(place);
   if (!linked)
     return linked.takeError();
   auto link = [&] {
     std::vector<std::string> names;
     for (const OutputFile &object : objects)
       names.push_back(object.getTemporary().str());
-    if (options.emit == EmitKind::Shared)
-      return cpu::linkShared(names, architecture, linked->getTemporary(), path::filename(output));
     llvm::SmallVector<llvm::StringRef> archives;
     if (isGPU())
       archives.push_back(options.runOnHost ? "libMoeEmulator.a" : "libMoeCuda.a");
+    if (options.emit == EmitKind::Obj)
+      return cpu::linkRelocatable(names, architecture, linked->getTemporary());
+    if (options.emit == EmitKind::Shared)
+      return cpu::linkShared(names, architecture, linked->getTemporary(), path::filename(place), archives);
     return cpu::linkExecutable(names, architecture, linked->getTemporary(), archives);
   };
   if (llvm::Error error = timed("link", link))
     return error;
+  if (toStandardOutput) {
+    auto bytes = llvm::MemoryBuffer::getFile(linked->getTemporary());
+    if (!bytes)
+      return internalError("cannot read '" + linked->getTemporary().str() + "': " + bytes.getError().message());
+    llvm::outs() << (*bytes)->getBuffer();
+    return llvm::Error::success();
+  }
   files.push_back(std::move(*linked));
   if (options.saveTemps)
     for (OutputFile &object : objects)
@@ -372,7 +384,8 @@ llvm::Error Compilation::writeBinary() {
   // From here on everything goes to temporary files, which are renamed together at the end.
   std::string base = output == "-" ? model.info.name : output;
   std::vector<OutputFile> files;
-  if (llvm::Error error = isObject ? writeObject(*program, files) : linkProgram(*program, files))
+  // The kernels of a GPU have an object file of their own.
+  if (llvm::Error error = isObject && !isGPU() ? writeObject(*program, files) : linkProgram(*program, files))
     return error;
 
   if (!weights.tensors.empty()) {
@@ -456,8 +469,8 @@ llvm::Error Compilation::run() {
     if (phase == Phase::Kernel && !isGPU())
       takeLevels();
   }
-  bool kernelsOnly =
-      options.emit == EmitKind::PTX || options.emit == EmitKind::Cubin || options.emit == EmitKind::Fatbin;
+  bool kernelsOnly = options.emit == EmitKind::PTX || options.emit == EmitKind::Cubin ||
+                     options.emit == EmitKind::Fatbin || (options.emit == EmitKind::LLVM && isGPU());
   if (llvm::Error error = kernelsOnly ? writeKernels() : writeBinary())
     return error;
   // What GPUs take is not modelled; their kernels are described where they are assembled.

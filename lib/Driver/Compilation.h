@@ -65,7 +65,8 @@ private:
   llvm::Error emitKernels(EmitKind kind, llvm::SmallVectorImpl<char> &bytes);
   /// Object code of the kernels, for the emulator or with their image.
   llvm::Error emitKernelObject(llvm::SmallVectorImpl<char> &code);
-  /// Adds the object file (unless it goes to standard output), or the linked program, to `files`.
+  /// Adds the object file of a program for processors, or what is linked of several (an object file for a GPU too), to
+  /// `files`, unless it goes to standard output.
   llvm::Error writeObject(cpu::Program &program, std::vector<OutputFile> &files);
   llvm::Error linkProgram(cpu::Program &program, std::vector<OutputFile> &files);
   llvm::Error writeWeightsTo(OutputFile &file);

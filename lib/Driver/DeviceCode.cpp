@@ -129,6 +129,8 @@ llvm::Error Compilation::emitKernelObject(llvm::SmallVectorImpl<char> &code) {
 llvm::Error Compilation::writeKernels() {
   if (llvm::Error error = takeKernels())
     return error;
+  if (options.emit == EmitKind::LLVM)
+    return writeText([&](llvm::raw_ostream &stream) { kernels->print(stream); });
   llvm::SmallVector<char, 0> bytes;
   if (llvm::Error error = emitKernels(options.emit, bytes))
     return error;

@@ -68,6 +68,7 @@ typedef struct MoeModelDevice {
   void (*free)(void *device);
   void (*fill)(void *device, int32_t value, int64_t bytes);
   const void *(*upload)(const void *host, int64_t bytes);
+  void (*release)(const void *host);
   const char *(*takeCounters)(void);
 } MoeModelDevice;
 

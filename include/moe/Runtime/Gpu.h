@@ -55,9 +55,12 @@ void moe_rt_gpu_copy(void *to, const void *from, int64_t bytes);
 /// Sets `bytes` bytes of device memory to the low byte of `value`.
 void moe_rt_gpu_fill(void *device, int32_t value, int64_t bytes);
 
-/// Constant data on the device, for the rest of the process: a copy of `bytes` bytes at `host`, aligned to 256 where
-/// `host` is; kernels must not write to it. `host` must stay as it is: the emulator does not copy.
+/// Constant data on the device: a copy of `bytes` bytes at `host`, aligned to 256 where `host` is; kernels must not
+/// write to it. `host` must stay as it is until the data is released: the emulator does not copy.
 const void *moe_rt_gpu_upload(const void *host, int64_t bytes);
+
+/// Ends what moe_rt_gpu_upload of `host` began, once everything before is done.
+void moe_rt_gpu_release(const void *host);
 
 /// Runs a kernel on a grid of gridX x gridY x gridZ blocks of blockX x blockY x blockZ threads, with `sharedBytes` of
 /// dynamic shared memory for each block. `params[i]` points to the value of parameter i (`paramCount` of them), which

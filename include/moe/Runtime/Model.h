@@ -77,8 +77,8 @@ private:
   const unsigned char *blob = nullptr;
 };
 
-/// A model that is ready to be called. Calls of one model from several threads at a time are allowed; they share the
-/// worker threads.
+/// A model that is ready to be called. Calls of one model from several threads at a time are allowed and share the
+/// worker threads; but of all models that run on a device, one thread at a time may make, use or destroy anything.
 class Model {
 public:
   struct Options {
@@ -89,9 +89,11 @@ public:
 
   /// Parses the manifest, chooses the level and maps the weights. Throws InputError or InternalError.
   Model(const ModelImage &image, const Options &options);
+  ~Model();
 
   const Manifest &manifest() const { return info; }
   const std::string &isa() const { return level; }
+  bool isOnDevice() const { return image.device != nullptr; }
   std::string_view tokenizerJson() const { return image.tokenizer; }
 
   /// Values of one call besides inputs: for entries with arguments of these roles.

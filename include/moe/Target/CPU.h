@@ -89,7 +89,10 @@ llvm::Error linkExecutable(llvm::ArrayRef<std::string> objects, Architecture arc
 /// Links `objects` with the runtime's C interface into the shared library `output`, in the same way. Programs linked to
 /// it will look for a file called `name`.
 llvm::Error linkShared(llvm::ArrayRef<std::string> objects, Architecture architecture, llvm::StringRef output,
-                       llvm::StringRef name);
+                       llvm::StringRef name, llvm::ArrayRef<llvm::StringRef> archives = {});
+
+/// Makes one relocatable object file `output` of `objects`.
+llvm::Error linkRelocatable(llvm::ArrayRef<std::string> objects, Architecture architecture, llvm::StringRef output);
 
 /// The folder with the runtime's archives, start files and the like for `architecture`: `../lib/moe` beside the folder
 /// of the running program, and for another architecture than the program's own a folder of its name in there.

@@ -23,6 +23,7 @@ namespace llvm {
 class LLVMContext;
 class Module;
 class TargetMachine;
+class raw_ostream;
 } // namespace llvm
 
 namespace mlir {
@@ -49,6 +50,9 @@ public:
 
   /// The kernels' names, in order.
   std::vector<std::string> names() const;
+
+  /// Writes them as text, for no particular architecture and not optimised.
+  void print(llvm::raw_ostream &stream) const;
 
   /// PTX for `architecture`. Several threads may ask at a time.
   llvm::Expected<std::string> emitPTX(const DeviceArchitecture &architecture) const;

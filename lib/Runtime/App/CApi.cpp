@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <iterator>
+#include <mutex>
 
 using namespace moe::rt;
 
@@ -33,6 +34,12 @@ MoeStatus fail(const std::string &message, MoeStatus status, char **error) {
   if (error)
     *error = strdup(message.c_str());
   return status;
+}
+
+/// Held while a model that runs on a device is used: the device has one stream (moe/Runtime/Gpu.h).
+std::unique_lock<std::mutex> waitForDevice(const Model &model) {
+  static std::mutex mutex;
+  return model.isOnDevice() ? std::unique_lock(mutex) : std::unique_lock<std::mutex>();
 }
 
 /// Runs `work`; what it throws becomes a status and a message.
@@ -79,7 +86,12 @@ MoeModel *moe_open(const char *weights_file, const char *isa, char **error) {
   return opened;
 }
 
-void moe_close(MoeModel *model) { delete model; }
+void moe_close(MoeModel *model) {
+  if (!model)
+    return;
+  std::unique_lock<std::mutex> turn = waitForDevice(model->model);
+  delete model;
+}
 
 const char *moe_manifest(void) {
   // The embedded text need not end with a null character.
@@ -98,6 +110,7 @@ MoeStatus moe_run(const MoeModel *model, const char *entry, const MoeTensor *inp
     std::vector<TensorView> views;
     for (size_t i = 0; i < input_count; ++i)
       views.push_back(viewOf(inputs[i]));
+    std::unique_lock<std::mutex> turn = waitForDevice(model->model);
     auto owned = std::make_unique<Results>();
     owned->tensors = runEntry(model->model, model->model.manifest().entry(entry ? entry : ""), views, "inputs");
     // One element more than there are results: it leads back to what owns them.

@@ -195,6 +195,11 @@ std::string Model::takeKernelCounters() const {
   return text ? text : "";
 }
 
+Model::~Model() {
+  if (uploaded)
+    image.device->release(weights.data());
+}
+
 const unsigned char *Model::parameterData() const {
   if (!image.device || info.weightsSize == 0)
     return weights.data();

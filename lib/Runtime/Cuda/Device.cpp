@@ -66,6 +66,14 @@ public:
     return place->second;
   }
 
+  void release(const void *host) {
+    auto place = uploads.find(host);
+    if (place == uploads.end())
+      moe_rt_fail("GPU: constant data is released that was not uploaded, or twice");
+    free(place->second);
+    uploads.erase(place);
+  }
+
   void copyIn(void *to, const void *from, int64_t bytes) {
     // From memory that is not pinned, the driver has read everything when this returns.
     if (bytes > 0)
@@ -201,6 +209,8 @@ void moe_rt_gpu_copy(void *to, const void *from, int64_t bytes) { Gpu::get().cop
 void moe_rt_gpu_fill(void *device, int32_t value, int64_t bytes) { Gpu::get().fill(device, value, bytes); }
 
 const void *moe_rt_gpu_upload(const void *host, int64_t bytes) { return Gpu::get().upload(host, bytes); }
+
+void moe_rt_gpu_release(const void *host) { Gpu::get().release(host); }
 
 void moe_rt_gpu_launch(const MoeGpuKernel *kernel, int64_t gridX, int64_t gridY, int64_t gridZ, int64_t blockX,
                        int64_t blockY, int64_t blockZ, int64_t sharedBytes, void **params, int64_t) {

@@ -93,6 +93,8 @@ const void *moe_rt_gpu_upload(const void *host, int64_t bytes) {
   return host;
 }
 
+void moe_rt_gpu_release(const void *host) { configuredMachine().memory.remove(host); }
+
 void moe_rt_gpu_synchronize() {}
 
 static KernelSums &kernelSums() {

@@ -64,6 +64,14 @@ void DeviceMemory::add(const void *pointer, uint64_t size, bool isWritable) {
   found.fill(nullptr);
 }
 
+void DeviceMemory::remove(const void *pointer) {
+  auto entry = allocations.find(reinterpret_cast<uintptr_t>(pointer));
+  if (entry == allocations.end() || entry->second.mapping)
+    moe_rt_fail("constant data is released that was not uploaded, or twice");
+  allocations.erase(entry);
+  found.fill(nullptr);
+}
+
 const Allocation *DeviceMemory::before(const void *address) const {
   auto next = allocations.upper_bound(reinterpret_cast<uintptr_t>(address));
   return next == allocations.begin() ? nullptr : &std::prev(next)->second;

@@ -43,6 +43,8 @@ public:
   void free(void *pointer);
   /// Makes memory of others known. Known already: makes it at least as large.
   void add(const void *pointer, uint64_t size, bool isWritable);
+  /// Ends that. Ends the process with a message if `pointer` was not added.
+  void remove(const void *pointer);
 
   /// The allocation that has the byte at `address`, or null. Quick if the last one with the same `hint` was the same.
   Allocation *find(const void *address, uint32_t hint = 0);

@@ -11,6 +11,7 @@
 
 #include "lld/Common/Driver.h"
 #include "llvm/ADT/SmallString.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
@@ -171,7 +172,7 @@ llvm::Error moe::cpu::linkExecutable(llvm::ArrayRef<std::string> objects, Archit
 }
 
 llvm::Error moe::cpu::linkShared(llvm::ArrayRef<std::string> objects, Architecture architecture, llvm::StringRef output,
-                                 llvm::StringRef name) {
+                                 llvm::StringRef name, llvm::ArrayRef<llvm::StringRef> archives) {
   LinkLine line(architecture);
   addStart(line, output);
   // Only the C interface is visible, and it binds to this library's own: several models can live in one process.
@@ -179,7 +180,8 @@ llvm::Error moe::cpu::linkShared(llvm::ArrayRef<std::string> objects, Architectu
   line.add({"-shared", "-Bsymbolic", "-soname", name, "--exclude-libs",
             "libMoeApp.a:libMoeTokenizer.a:libMoeTensorFile.a:libMoeCostModel.a:libMoeRuntime.a:libpcre2-8.a:"
             "libutf8proc.a:libstdc++.a:"
-            "libgcc.a:libgcc_eh.a"});
+            "libgcc.a:libgcc_eh.a:" +
+                llvm::join(archives, ":")});
   for (llvm::StringRef name : {"crti.o", "crtbeginS.o"})
     line.addInstalled(name);
   line.addFiles(objects);
@@ -187,9 +189,19 @@ llvm::Error moe::cpu::linkShared(llvm::ArrayRef<std::string> objects, Architectu
   line.addInstalled("libMoeCApi.a");
   line.add({"--no-whole-archive"});
   line.addInstalled("libMoeApp.a");
+  for (llvm::StringRef archive : archives)
+    line.addInstalled(archive);
   // Thread-local storage of a shared library asks the loader itself.
   line.addSystem(line.words().loader);
   addEnd(line);
+  return line.run();
+}
+
+llvm::Error moe::cpu::linkRelocatable(llvm::ArrayRef<std::string> objects, Architecture architecture,
+                                      llvm::StringRef output) {
+  LinkLine line(architecture);
+  line.add({"ld.lld", "-m", line.words().emulation, "-o", output, "--relocatable"});
+  line.addFiles(objects);
   return line.run();
 }
 

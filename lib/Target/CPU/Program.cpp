@@ -126,8 +126,8 @@ public:
   void addDevice(bool onDevice) {
     llvm::PointerType *pointer = llvm::PointerType::get(context, 0);
     std::vector<llvm::Constant *> fields;
-    for (const char *name :
-         {"moe_rt_gpu_alloc", "moe_rt_gpu_free", "moe_rt_gpu_fill", "moe_rt_gpu_upload", "moe_rt_gpu_take_counters"}) {
+    for (const char *name : {"moe_rt_gpu_alloc", "moe_rt_gpu_free", "moe_rt_gpu_fill", "moe_rt_gpu_upload",
+                             "moe_rt_gpu_release", "moe_rt_gpu_take_counters"}) {
       llvm::Constant *field = llvm::ConstantPointerNull::get(pointer);
       if (onDevice) // only its address counts
         field = llvm::cast<llvm::Constant>(

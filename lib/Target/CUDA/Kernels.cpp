@@ -138,6 +138,8 @@ llvm::Expected<std::string> Kernels::emitPTX(const DeviceArchitecture &architect
   return stream.str().str();
 }
 
+void Kernels::print(llvm::raw_ostream &stream) const { module->print(stream, nullptr); }
+
 llvm::Expected<llvm::SmallVector<char, 0>> Kernels::emitHostObject(bool instrument) const {
   llvm::LLVMContext context;
   auto copy = clone(context);

@@ -103,6 +103,19 @@ TEST_F(CudaDevice, UploadsOnce) {
   });
 }
 
+TEST_F(CudaDevice, ReleasesConstantData) {
+  expectTrue([&] {
+    useFakeDriver({{"FAKE_GPU_FREE", "1000"}});
+    std::vector<uint8_t> weights(600, 7), out(600);
+    moe_rt_gpu_upload(weights.data(), 600);
+    moe_rt_gpu_release(weights.data());
+    // There is room again, and it is not taken for what was there before.
+    weights.assign(600, 8);
+    moe_rt_gpu_copy_out(out.data(), moe_rt_gpu_upload(weights.data(), 600), 600);
+    return out == weights;
+  });
+}
+
 /// Launches `add` on 6 blocks of 4 threads.
 void launch(const MoeGpuKernel &kernel, void *data, int32_t value, int64_t sharedBytes) {
   void *params[] = {&data, &value};
