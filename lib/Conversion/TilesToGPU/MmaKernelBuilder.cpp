@@ -21,6 +21,7 @@
 #include "MmaKernelBuilder.h"
 
 #include "Kernel.h"
+#include "TensorCoreBuilder.h"
 #include "TileOffsets.h"
 #include "dialect/Moe/IR/MoeOps.h"
 #include "lib/Conversion/TilesToCPU/Epilogue.h"
@@ -39,27 +40,12 @@ using namespace mlir;
 using namespace moe;
 
 static constexpr int64_t rowBytes = MmaShape::depth * 2;
-static constexpr int64_t chunkBytes = 16, chunksPerRow = rowBytes / chunkBytes;
+static constexpr int64_t chunksPerRow = rowBytes / 16;
 /// Rows that the threads of a block copy at a time.
 static constexpr int64_t rowsPerCopy = mmaThreads / chunksPerRow;
-/// An ldmatrix.x4 loads 16 x 16 elements: all of A for an mma, B for two.
-static constexpr int64_t fragment = 16;
 
 /// What a thread stores at once.
 static constexpr int64_t storeBytes = 16;
-
-static Type elementOf(Value memref) { return cast<MemRefType>(memref.getType()).getElementType(); }
-
-/// The distance of the rows along dimension `dim` in elements, where it is static; none for rows that are not
-/// contiguous.
-static std::optional<int64_t> rowStride(Value memref, unsigned dim) {
-  auto type = cast<MemRefType>(memref.getType());
-  SmallVector<int64_t> strides;
-  int64_t offset;
-  if (failed(type.getStridesAndOffset(strides, offset)) || strides.back() != 1 || ShapedType::isDynamic(strides[dim]))
-    return std::nullopt;
-  return strides[dim];
-}
 
 /// Bytes of the asynchronous copies that rows of 16-bit elements of `memref` along `dim` are made of: the most that
 /// every row begins and ends at a multiple of. None if no copy is so small.
@@ -78,7 +64,7 @@ std::optional<MmaShape> moe::chooseMmaShape(GroupedMatmulOp op, bool fewRows) {
   Type element = elementOf(op.getX());
   if (op.isPacked() || op.getFormat() || !getTileOffsets(op).second || !(element.isBF16() || element.isF16()))
     return std::nullopt;
-  if (shape.columns % (weights * rowsPerCopy) || perWarp % fragment)
+  if (shape.columns % (weights * rowsPerCopy) || perWarp % 16)
     return std::nullopt;
   for (Value weight : op.getWeights())
     if (elementOf(weight) != element || !copyBytes(weight, 1, op.getDepth()))
@@ -89,10 +75,10 @@ std::optional<MmaShape> moe::chooseMmaShape(GroupedMatmulOp op, bool fewRows) {
 }
 
 namespace {
-class MmaBuilder {
+class MmaBuilder : TensorCoreBuilder {
 public:
   MmaBuilder(GroupedMatmulOp op, const MmaShape &shape, gpu::GPUFuncOp kernel)
-      : b(op), op(op), loc(op.getLoc()), shape(shape), kernel(kernel), weights(op.getWeights().size()),
+      : TensorCoreBuilder(op), op(op), shape(shape), kernel(kernel), weights(op.getWeights().size()),
         perWeight(shape.columns / weights), perWarp(perWeight / shape.warpColumns),
         rowFragments(shape.rows / shape.warpRows / fragment), columnFragments(weights * perWarp / fragment) {
     int64_t elementBytes = llvm::divideCeil(elementOf(op.getInit()).getIntOrFloatBitWidth(), 8);
@@ -106,24 +92,6 @@ private:
   struct Fragments {
     SmallVector<Value> a, b;
   };
-
-  Value i32(int64_t value) { return arith::ConstantIntOp::create(b, loc, value, 32); }
-  Value index(int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); }
-  Value toIndex(Value value) { return arith::IndexCastOp::create(b, loc, b.getIndexType(), value); }
-  Value toI32(Value value) { return arith::IndexCastOp::create(b, loc, b.getI32Type(), value); }
-  template <typename Op> Value make(Value left, Value right) { return Op::create(b, loc, left, right); }
-  template <typename Op> Value make(Value left, int64_t right) {
-    Value constant = left.getType().isIndex() ? index(right) : i32(right);
-    return Op::create(b, loc, left, constant);
-  }
-  Value less(Value left, Value right) { return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, left, right); }
-  Value select(Value condition, Value left, Value right) {
-    return arith::SelectOp::create(b, loc, condition, left, right);
-  }
-  /// The address of the first element of `memref`, as a number.
-  Value addressOf(Value memref);
-  Value sharedAt(Value offset, int64_t more);
-  Value globalAt(Value pointer, Value offset);
 
   void prepare();
   void block(Value firstRow, Value firstColumn);
@@ -151,16 +119,13 @@ private:
     return make<arith::XOrIOp>(chunk, make<arith::RemUIOp>(make<arith::DivUIOp>(row, rowsPerSet), chunksPerRow));
   }
 
-  OpBuilder b;
   GroupedMatmulOp op;
-  Location loc;
   MmaShape shape;
   gpu::GPUFuncOp kernel;
   int64_t weights, perWeight, perWarp, rowFragments, columnFragments;
   int64_t run; ///< neighbouring columns of a weight that a thread has sums of
 
   Value begin, rows, columns;              ///< of the tile, i32
-  Value shared;                            ///< pointer
   Value lane, warpRow, warpColumn;         ///< i32
   Value copyRow, copyOffset;               ///< of this thread, i32
   Value copyChunkA, copyChunkB;            ///< of the rows, i32
@@ -173,39 +138,13 @@ private:
 };
 } // namespace
 
-Value MmaBuilder::addressOf(Value memref) {
-  auto metadata = memref::ExtractStridedMetadataOp::create(b, loc, memref);
-  Value start = memref::ExtractAlignedPointerAsIndexOp::create(b, loc, metadata.getBaseBuffer());
-  Value bytes = make<arith::MulIOp>(metadata.getOffset(), 2);
-  return make<arith::AddIOp>(start, bytes);
-}
-
-Value MmaBuilder::sharedAt(Value offset, int64_t more) {
-  auto pointer = shared.getType();
-  Value at = LLVM::GEPOp::create(b, loc, pointer, b.getI8Type(), shared, ValueRange{offset});
-  if (more == 0)
-    return at;
-  return LLVM::GEPOp::create(b, loc, pointer, b.getI8Type(), at, ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(more)});
-}
-
-Value MmaBuilder::globalAt(Value pointer, Value offset) {
-  return LLVM::GEPOp::create(b, loc, pointer.getType(), b.getI8Type(), pointer, ValueRange{offset});
-}
-
 void MmaBuilder::prepare() {
   auto [first, end] = getTileOffsets(op);
   begin = first;
   rows = make<arith::SubIOp>(end, begin);
   columns = toI32(b.createOrFold<memref::DimOp>(loc, op.getInit(), 1));
 
-  auto space = gpu::AddressSpaceAttr::get(b.getContext(), gpu::AddressSpace::Workgroup);
-  Value memory =
-      kernel.addWorkgroupAttribution(MemRefType::get({shape.sharedBytes()}, b.getI8Type(), AffineMap(), space), loc);
-  kernel.setWorkgroupAttributionAttr(kernel.getNumWorkgroupAttributions() - 1, "llvm.align", b.getI64IntegerAttr(1024));
-  Value address = memref::ExtractAlignedPointerAsIndexOp::create(b, loc, memory);
-  address = arith::IndexCastOp::create(b, loc, b.getI64Type(), address);
-  shared = LLVM::IntToPtrOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), 3), address);
-
+  allocateShared(kernel, shape.sharedBytes());
   Value thread = toI32(gpu::ThreadIdOp::create(b, loc, gpu::Dimension::x));
   lane = make<arith::AndIOp>(thread, warpSize - 1);
   Value warp = make<arith::ShRUIOp>(thread, 5);
@@ -243,12 +182,10 @@ void MmaBuilder::prepare() {
 
 /// Which rows this thread copies: those that do not exist become zero bytes to copy, and the copy fills in zeros.
 void MmaBuilder::preparePointers(Value firstRow, Value firstColumn) {
-  auto pointer = LLVM::LLVMPointerType::get(b.getContext(), 1);
   auto pointerTo = [&](Value base, Value row, int64_t stride, Value chunk) -> Value {
     Value address = make<arith::AddIOp>(base, make<arith::MulIOp>(row, 2 * stride));
     address = make<arith::AddIOp>(address, make<arith::MulIOp>(toIndex(chunk), chunkBytes));
-    return LLVM::IntToPtrOp::create(b, loc, pointer,
-                                    arith::IndexCastOp::create(b, loc, b.getI64Type(), address).getResult());
+    return globalPointer(address);
   };
   pointersA.clear();
   pointersB.clear();
@@ -298,10 +235,8 @@ void MmaBuilder::copyTile(Value k, Value stage) {
         Value element = make<arith::AddIOp>(k, make<arith::MulIOp>(chunk, chunkBytes / 2));
         exists = less(make<arith::AddIOp>(element, part / 2), i32(depth));
       }
-      auto cache = copyBytes == 16 ? NVVM::LoadCacheModifierKind::CG : NVVM::LoadCacheModifierKind::CA;
       Value from = globalAt(pointer, part == 0 ? bytes : make<arith::AddIOp>(bytes, part));
-      NVVM::CpAsyncOp::create(b, loc, sharedAt(to, offset + part), from, copyBytes, cache,
-                              select(exists, size, i32(0)));
+      copyAsync(sharedAt(to, offset + part), from, copyBytes, select(exists, size, i32(0)));
     }
   };
   // Compared again in each step: a register for every row is more than there are.
@@ -327,13 +262,8 @@ void MmaBuilder::copyTile(Value k, Value stage) {
 }
 
 MmaBuilder::Fragments MmaBuilder::loadFragments(Value stage, int64_t half) {
-  auto type = LLVM::LLVMStructType::getLiteral(b.getContext(), SmallVector<Type>(4, b.getI32Type()));
-  auto tile = NVVM::LdStMatrixShapeAttr::get(b.getContext(), 8, 8);
   auto load = [&](Value at, int64_t row, SmallVector<Value> &to) {
-    Value four = NVVM::LdMatrixOp::create(b, loc, type, sharedAt(at, row * rowBytes), 4, NVVM::MMALayout::row, tile,
-                                          NVVM::LdStMatrixEltType::B16);
-    for (int64_t number = 0; number < 4; ++number)
-      to.push_back(LLVM::ExtractValueOp::create(b, loc, four, number));
+    llvm::append_range(to, loadMatrices(sharedAt(at, row * rowBytes)));
   };
   Fragments fragments;
   Value atA = make<arith::AddIOp>(make<arith::AddIOp>(stage, offsetA), chunkA[half]);
@@ -349,29 +279,13 @@ MmaBuilder::Fragments MmaBuilder::loadFragments(Value stage, int64_t half) {
 }
 
 void MmaBuilder::multiply(const Fragments &fragments, MutableArrayRef<Value> sums, bool reversed) {
-  bool isBF16 = elementOf(op.getX()).isBF16();
-  auto kind = isBF16 ? NVVM::MMATypes::bf16 : NVVM::MMATypes::f16;
-  auto type = LLVM::LLVMStructType::getLiteral(b.getContext(), SmallVector<Type>(4, b.getF32Type()));
-  auto registers = [&](ArrayRef<Value> values) {
-    SmallVector<Value> converted(values);
-    auto pair = VectorType::get({2}, b.getF16Type());
-    if (!isBF16)
-      for (Value &value : converted)
-        value = LLVM::BitcastOp::create(b, loc, pair, value);
-    return converted;
-  };
   for (int64_t row = 0; row < rowFragments; ++row)
     for (int64_t step = 0; step < 2 * columnFragments; ++step) {
       // Back and forth: neighbours share an operand.
       int64_t column = (row % 2 == 1) != reversed ? 2 * columnFragments - 1 - step : step;
       MutableArrayRef<Value> four = sums.slice(sumAt(row, column), 4);
-      auto a = registers(ArrayRef(fragments.a).slice(row * 4, 4));
-      auto w = registers(ArrayRef(fragments.b).slice(column * 2, 2));
-      Value result = NVVM::MmaOp::create(b, loc, type, a, w, four, ArrayRef<int64_t>{16, 8, 16}, std::nullopt,
-                                         std::nullopt, std::array<NVVM::MMATypes, 2>{kind, kind},
-                                         std::array<NVVM::MMALayout, 2>{NVVM::MMALayout::row, NVVM::MMALayout::col});
-      for (int64_t number = 0; number < 4; ++number)
-        four[number] = LLVM::ExtractValueOp::create(b, loc, result, number);
+      multiplyAdd(elementOf(op.getX()), ArrayRef(fragments.a).slice(row * 4, 4),
+                  ArrayRef(fragments.b).slice(column * 2, 2), four);
     }
 }
 
