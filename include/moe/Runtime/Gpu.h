@@ -75,6 +75,21 @@ void moe_rt_gpu_synchronize(void);
 /// (MOE_GPU_MULTIPROCESSORS).
 int64_t moe_rt_gpu_multiprocessors(void);
 
+/// Elements of a tensor map.
+enum MoeGpuElement { MoeGpuF16 = 0, MoeGpuBF16 = 1, MoeGpuF32 = 2 };
+
+/// Describes a tensor in device memory to the bulk copies of kernels (cp.async.bulk.tensor): writes the 128 bytes at
+/// `map`, aligned to 64, which are then a parameter of kernels, by value. Of `rank` dimensions (1 to 5), innermost
+/// first, `sizes` are in elements and `strideBytes` (of all but the innermost, multiples of 16) in bytes; `box` is what
+/// one copy brings, its rows swizzled as `swizzleBytes` says (0: not, 32, 64, 128). What a copy brings from outside of
+/// the tensor is zero. Needs a GPU of architecture 90 or later and a driver that knows it.
+void moe_rt_gpu_tensor_map(void *map, void *device, int32_t element, int32_t rank, const int64_t *sizes,
+                           const int64_t *strideBytes, const int32_t *box, int32_t swizzleBytes);
+
+/// The architecture of the device: 80, 90, ... (as in sm_80), for programs that have kernels for some alone. The
+/// emulator has the highest one that the kernels of the program were made for.
+int32_t moe_rt_gpu_architecture(void);
+
 /// What the kernels did since the last call of this function, where the device counts (the emulator does, from the
 /// first call on): a JSON list with the counters of each kernel (docs/KernelEmulator.md), in the order of their first
 /// launches. Lives until the next call. Null on a GPU.

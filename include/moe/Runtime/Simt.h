@@ -123,6 +123,11 @@ enum MoeSimtOperation {
   MoeSimtMmaE5M2K32,
   MoeSimtMmaS8K16, // 8-bit integers: add MoeSimtUnsignedA, MoeSimtUnsignedB, MoeSimtSaturate
   MoeSimtMmaS8K32,
+  MoeSimtWgmma, // see moe_simt_wgmma
+  MoeSimtWgmmaFence,
+  MoeSimtWgmmaCommit,
+  MoeSimtWgmmaWait,    // see moe_simt_wgmma_wait
+  MoeSimtSetRegisters, // registers of a thread, whether they become more
   MoeSimtOperationCount,
   MoeSimtUnsignedA = 0x100,
   MoeSimtUnsignedB = 0x200,
@@ -161,6 +166,51 @@ void moe_simt_copy_wait(uint32_t pending);
 
 /// Waits for all copies of the thread, those in no group too.
 void moe_simt_copy_wait_all(void);
+
+/// Objects of type mbarrier in shared memory. `moe_simt_mbarrier_arrive` expects `bytes` more bytes of copies, then
+/// arrives `count` times (0: does not arrive), and returns the phase.
+void moe_simt_mbarrier_init(void *barrier, uint32_t count, uint32_t site);
+void moe_simt_mbarrier_invalidate(void *barrier, uint32_t site);
+uint64_t moe_simt_mbarrier_arrive(void *barrier, uint32_t count, uint32_t bytes, uint32_t site);
+
+/// Flags of moe_simt_mbarrier_test.
+enum MoeSimtTest {
+  MoeSimtParity = 1, // `phase` is the parity of one: of the last or of the one before
+  MoeSimtWait = 2    // waits until the phase is complete
+};
+
+/// Whether a phase is complete.
+uint32_t moe_simt_mbarrier_test(void *barrier, uint64_t phase, uint32_t flags, uint32_t site);
+
+/// Arrives when all copies (moe_simt_copy_async) that the thread has begun are done; before, makes the phase wait for
+/// `increments` more arrivals.
+void moe_simt_mbarrier_copies(void *barrier, uint32_t increments, uint32_t site);
+
+/// Asynchronous copy of a box, `at` its first element, of the tensor that `map` describes; its bytes count for the
+/// mbarrier when it is done.
+void moe_simt_copy_tensor(void *shared, const void *map, void *barrier, uint32_t rank, const int32_t *at,
+                          uint32_t site);
+
+/// Lets bulk copies and products of warpgroups access what loads and stores have left before.
+void moe_simt_proxy_fence(void);
+
+/// Begins a product of a warpgroup: D[64, N] = A[64, 16] B[N, 16]^T + D, with A and B in shared memory as the
+/// descriptors say. `registers` are N / 2 accumulators of the thread; in their place it leaves tokens, which stand for
+/// what will be there when the product is done. `flags`: N and the bits below.
+void moe_simt_wgmma(float *registers, uint64_t a, uint64_t b, uint32_t flags, uint32_t site);
+enum MoeSimtWgmmaFlags {
+  MoeSimtWgmmaColumns = 0x1ff,
+  MoeSimtWgmmaF16 = 0x200,  // otherwise bf16
+  MoeSimtWgmmaZero = 0x400, // without the addend D
+  MoeSimtWgmmaNegateA = 0x800,
+  MoeSimtWgmmaNegateB = 0x1000
+};
+
+/// Waits until at most `pending` of the warp's groups of products (MoeSimtWgmmaCommit) are left.
+void moe_simt_wgmma_wait(uint32_t pending, uint32_t site);
+
+/// The accumulator that a token of moe_simt_wgmma stands for; what is no token stays as it is.
+float moe_simt_wgmma_value(float token, uint32_t site);
 
 /// Called before each access of instrumented code: checks and counts what the site describes.
 void moe_simt_access(const void *address, uint32_t site);

@@ -7,6 +7,7 @@
 #include "moe/Runtime/Gpu.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <unordered_map>
@@ -120,6 +121,32 @@ public:
 
   void synchronize() { check(api.StreamSynchronize(stream), "the GPU's work"); }
 
+  void tensorMap(void *map, void *address, int32_t element, int32_t rank, const int64_t *sizes,
+                 const int64_t *strideBytes, const int32_t *box, int32_t swizzleBytes) {
+    if (!api.TensorMapEncodeTiled)
+      refuse("expected an NVIDIA driver for CUDA 12 or later but got one without cuTensorMapEncodeTiled; update the "
+             "driver, or compile with --gpu-arch=sm_80");
+    constexpr int types[] = {6, 9, 7}; // f16, bf16, f32: CU_TENSOR_MAP_DATA_TYPE
+    constexpr int rankLimit = 5, promoteTo256Bytes = 3;
+    if (rank < 1 || rank > rankLimit || element < 0 || element >= static_cast<int32_t>(std::size(types)))
+      moe_rt_fail("GPU: a tensor map of an unknown type, or of more than five dimensions");
+    uint64_t sizesOf[rankLimit], stridesOf[rankLimit] = {};
+    uint32_t boxOf[rankLimit], ones[rankLimit];
+    for (int32_t d = 0; d < rank; ++d) {
+      sizesOf[d] = static_cast<uint64_t>(sizes[d]);
+      boxOf[d] = static_cast<uint32_t>(box[d]);
+      ones[d] = 1;
+      if (d)
+        stridesOf[d - 1] = static_cast<uint64_t>(strideBytes[d - 1]);
+    }
+    int swizzle = swizzleBytes == 128 ? 3 : swizzleBytes == 64 ? 2 : swizzleBytes == 32 ? 1 : 0;
+    check(api.TensorMapEncodeTiled(map, types[element], static_cast<unsigned>(rank), address, sizesOf, stridesOf, boxOf,
+                                   ones, /*interleave=*/0, swizzle, promoteTo256Bytes, /*fill=*/0),
+          "describing a tensor for bulk copies");
+  }
+
+  int32_t architecture() const { return capability; }
+
   int64_t multiprocessors() { return property(Attribute::Multiprocessors); }
 
 private:
@@ -221,5 +248,12 @@ void moe_rt_gpu_launch(const MoeGpuKernel *kernel, int64_t gridX, int64_t gridY,
 void moe_rt_gpu_synchronize(void) { Gpu::get().synchronize(); }
 
 int64_t moe_rt_gpu_multiprocessors(void) { return Gpu::get().multiprocessors(); }
+
+void moe_rt_gpu_tensor_map(void *map, void *device, int32_t element, int32_t rank, const int64_t *sizes,
+                           const int64_t *strideBytes, const int32_t *box, int32_t swizzleBytes) {
+  Gpu::get().tensorMap(map, device, element, rank, sizes, strideBytes, box, swizzleBytes);
+}
+
+int32_t moe_rt_gpu_architecture(void) { return Gpu::get().architecture(); }
 
 const char *moe_rt_gpu_take_counters(void) { return nullptr; }

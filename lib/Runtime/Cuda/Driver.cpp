@@ -36,6 +36,10 @@ static Driver load() {
     refuse("expected an NVIDIA driver for CUDA 11.2 or later but got one without %s; update the driver", symbol);
   MOE_CUDA_FUNCTIONS(MOE_CUDA_LOOKUP)
 #undef MOE_CUDA_LOOKUP
+#define MOE_CUDA_LOOKUP_NEWER(name, symbol, parameters)                                                                \
+  driver.name = reinterpret_cast<Result(*) parameters>(dlsym(library, symbol));
+  MOE_CUDA_NEWER_FUNCTIONS(MOE_CUDA_LOOKUP_NEWER)
+#undef MOE_CUDA_LOOKUP_NEWER
   return driver;
 }
 

@@ -76,9 +76,16 @@ enum class Attribute : int {
     (Function, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX, unsigned blockY, unsigned blockZ,      \
      unsigned sharedBytes, Stream, void **params, void **extra))
 
+/// Functions that older drivers lack; null there.
+#define MOE_CUDA_NEWER_FUNCTIONS(X)                                                                                    \
+  X(TensorMapEncodeTiled, "cuTensorMapEncodeTiled",                                                                    \
+    (void *map, int type, unsigned rank, void *address, const uint64_t *sizes, const uint64_t *strideBytes,            \
+     const uint32_t *box, const uint32_t *elementStrides, int interleave, int swizzle, int promotion, int fill))
+
 struct Driver {
 #define MOE_CUDA_FIELD(name, symbol, parameters) Result(*name) parameters;
   MOE_CUDA_FUNCTIONS(MOE_CUDA_FIELD)
+  MOE_CUDA_NEWER_FUNCTIONS(MOE_CUDA_FIELD)
 #undef MOE_CUDA_FIELD
 };
 

@@ -14,39 +14,45 @@ static const char *nameOf(uint32_t access) {
   return access & MoeSimtAtomic ? "atomic" : access & MoeSimtStore ? "write" : "read";
 }
 
-/// "(1, 0, 0)" of the thread with this index in its block.
-static std::string coordinates(uint32_t index) {
+/// "thread (1, 0, 0)" of the thread with this index in its block, or what else has a clock of its own.
+static std::string nameOf(const Thread &thread, uint32_t index) {
+  if (index >= thread.warp->block->shadow.firstAgentThread())
+    return "a copy or product that goes on by itself";
   const uint32_t *size = Machine::get().launch.block;
-  return "(" + std::to_string(index % size[0]) + ", " + std::to_string(index / size[0] % size[1]) + ", " +
+  return "thread (" + std::to_string(index % size[0]) + ", " + std::to_string(index / size[0] % size[1]) + ", " +
          std::to_string(index / size[0] / size[1]) + ")";
 }
 
-[[noreturn]] static void report(const Thread &thread, const Finding &found, uint32_t access, uint32_t site) {
+void moe::rt::simt::report(const Thread &thread, const Finding &found, uint32_t access, uint32_t site) {
   Machine &machine = Machine::get();
-  std::string other = coordinates(found.thread);
+  std::string other = nameOf(thread, found.thread);
   switch (found.conflict) {
   case Conflict::NeverWritten:
     machine.trap(thread, site, "%s of shared memory that nobody has written: address 0x%x", nameOf(access),
                  found.offset);
   case Conflict::InFlight:
+    machine.trap(thread, site, "%s of shared memory that an asynchronous copy of %s may still be writing: address 0x%x",
+                 nameOf(access), other.c_str(), found.offset);
+  case Conflict::NoProxyFence:
     machine.trap(thread, site,
-                 "%s of shared memory that an asynchronous copy of thread %s may still be writing: address 0x%x",
+                 "%s of shared memory by the async proxy that %s has written by the generic proxy, without a "
+                 "fence.proxy.async between: address 0x%x",
                  nameOf(access), other.c_str(), found.offset);
   case Conflict::AfterWrite:
     machine.trap(thread, site,
-                 "race: %s of shared memory that thread %s has written, without a barrier between: "
+                 "race: %s of shared memory that %s has written, without a barrier between: "
                  "address 0x%x",
                  nameOf(access), other.c_str(), found.offset);
   default:
     machine.trap(thread, site,
-                 "race: %s of shared memory that thread %s has read, without a barrier between: "
+                 "race: %s of shared memory that %s has read, without a barrier between: "
                  "address 0x%x",
                  nameOf(access), other.c_str(), found.offset);
   }
 }
 
 /// Whether the bytes lie in one variable of the block's shared memory.
-static bool isInShared(const Machine &machine, uint64_t offset, uint64_t bytes) {
+bool moe::rt::simt::isInShared(const Machine &machine, uint64_t offset, uint64_t bytes) {
   const MoeSimtKernel &kernel = *machine.launch.details;
   if (offset > machine.sharedBytes() || bytes > machine.sharedBytes() - offset)
     return false;
@@ -79,7 +85,8 @@ void moe::rt::simt::checkShared(const Thread &thread, const void *address, uint6
     report(thread, found, access, site);
 }
 
-static void checkGlobal(const Thread &thread, const void *address, uint64_t bytes, uint32_t access, uint32_t site) {
+void moe::rt::simt::checkGlobal(const Thread &thread, const void *address, uint64_t bytes, uint32_t access,
+                                uint32_t site) {
   Machine &machine = Machine::get();
   DeviceMemory &memory = machine.memory;
   Allocation *allocation = memory.find(address, site);
@@ -206,11 +213,25 @@ void moe::rt::simt::finishCopies(Thread &thread, uint32_t pending, bool all) {
 
 void moe_simt_copy_commit() { Machine::get().self().copies.commit(); }
 
+/// Copies of which an mbarrier was told are done, too: nobody knows which groups they were in.
+static void finishArrivals(Thread &thread) {
+  if (!thread.hasArrivals)
+    return;
+  thread.hasArrivals = false;
+  Block &block = *thread.warp->block;
+  block.mbarriers.deliverOf(block, thread.index);
+}
+
 void moe_simt_copy_wait(uint32_t pending) {
   Machine &machine = Machine::get();
+  finishArrivals(machine.self());
   finishCopies(machine.self(), pending, /*all=*/false);
   machine.counters.leastPendingGroups =
       std::min<uint64_t>(machine.counters.leastPendingGroups, machine.self().copies.pendingGroups());
 }
 
-void moe_simt_copy_wait_all() { finishCopies(Machine::get().self(), 0, /*all=*/true); }
+void moe_simt_copy_wait_all() {
+  Thread &thread = Machine::get().self();
+  finishArrivals(thread);
+  finishCopies(thread, 0, /*all=*/true);
+}

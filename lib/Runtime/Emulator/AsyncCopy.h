@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 namespace moe::rt::simt {
@@ -41,6 +42,12 @@ public:
     groupEnds.erase(groupEnds.begin(), groupEnds.begin() + groups);
     for (uint32_t &groupEnd : groupEnds)
       groupEnd -= end;
+  }
+
+  /// All of them, which from now on are the business of others.
+  std::vector<AsyncCopy> take() {
+    groupEnds.clear();
+    return std::exchange(copies, {});
   }
 
   bool empty() const { return copies.empty(); }

@@ -239,6 +239,12 @@ void moe::rt::simt::execute(Warp &warp, uint32_t operation, uint32_t mask, uint3
   case MoeSimtLoadMatrix:
   case MoeSimtStoreMatrix:
     return moveMatrices(warp, operation == MoeSimtLoadMatrix, site);
+  case MoeSimtWgmma:
+  case MoeSimtWgmmaFence:
+  case MoeSimtWgmmaCommit:
+  case MoeSimtWgmmaWait:
+  case MoeSimtSetRegisters:
+    return controlProducts(warp, operation, site);
   case arriveOperation:
     return arriveAtBarrier(warp, site);
   default:

@@ -119,6 +119,9 @@ Counters &Counters::operator+=(const Counters &other) {
   instructions += other.instructions;
   sectorsRead += other.sectorsRead;
   sectorsWritten += other.sectorsWritten;
+  warpgroupProducts += other.warpgroupProducts;
+  bulkCopies += other.bulkCopies;
+  bulkBytes += other.bulkBytes;
   leastPendingGroups = std::min(leastPendingGroups, other.leastPendingGroups);
   bySite.resize(std::max(bySite.size(), other.bySite.size()));
   for (size_t site = 0; site < other.bySite.size(); ++site)
@@ -128,12 +131,15 @@ Counters &Counters::operator+=(const Counters &other) {
 }
 
 void Counters::add(uint32_t site, uint32_t space, const Request &request, uint32_t bytes, bool atomic) {
+  AccessCounts counts = space == MoeSimtShared ? countShared(request, bytes, atomic) : countGlobal(request, bytes);
+  counts.partialLanes = request.mask != ~0u;
+  add(site, space, counts);
+}
+
+void Counters::add(uint32_t site, uint32_t space, const AccessCounts &counts) {
   if (site >= bySite.size())
     bySite.resize(site + 1);
-  bool isShared = space == MoeSimtShared;
-  AccessCounts counts = isShared ? countShared(request, bytes, atomic) : countGlobal(request, bytes);
-  counts.partialLanes = request.mask != ~0u;
-  bySite[site][isShared] += counts;
+  bySite[site][space == MoeSimtShared] += counts;
 }
 
 AccessCounts Counters::sum(uint32_t space) const {
@@ -213,6 +219,12 @@ std::string Counters::report(const MoeSimtSite *sites, size_t siteCount) const {
   json.number("warp_operations", collectives);
   json.number("barriers", barriers);
   json.number("thread_instructions", instructions);
+  if (warpgroupProducts)
+    json.number("wgmma", warpgroupProducts);
+  if (bulkCopies) {
+    json.number("bulk_copies", bulkCopies);
+    json.number("bulk_bytes", bulkBytes);
+  }
   if (leastPendingGroups != ~uint64_t(0))
     json.number("least_pending_copy_groups", leastPendingGroups);
   AccessCounts global = sum(MoeSimtGlobal), shared = sum(MoeSimtShared);

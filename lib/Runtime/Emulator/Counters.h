@@ -55,6 +55,8 @@ public:
   uint64_t barriers = 0;                        // phases
   uint64_t instructions = 0;                    // LLVM's, by all threads; 0 if the kernel is not instrumented
   uint64_t sectorsRead = 0, sectorsWritten = 0; // different ones
+  uint64_t warpgroupProducts = 0;               // products of warpgroups; their operations are with the others
+  uint64_t bulkCopies = 0, bulkBytes = 0;       // of tensors, to shared memory
   uint64_t leastPendingGroups = ~uint64_t(0);   // of asynchronous copies, after a wait
 
   /// Starts a launch with so many sites.
@@ -65,6 +67,9 @@ public:
 
   /// Counts a request of `site` to memory of `space`.
   void add(uint32_t site, uint32_t space, const Request &request, uint32_t bytes, bool atomic);
+
+  /// Counts what is no request of a warp.
+  void add(uint32_t site, uint32_t space, const AccessCounts &counts);
 
   AccessCounts sum(uint32_t space) const;
   /// Of one site; empty if it is unknown.

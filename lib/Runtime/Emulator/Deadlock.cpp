@@ -38,8 +38,22 @@ const char *moe::rt::simt::operationName(uint32_t operation) {
       "vote.sync.any", "vote.sync.uni", "vote.sync.ballot", "match.any.sync", "match.all.sync", "elect.sync",
       "redux.sync",    "redux.sync",    "redux.sync",       "redux.sync",     "redux.sync",     "redux.sync",
       "redux.sync",    "redux.sync",    "ldmatrix",         "stmatrix"};
-  if (operation == arriveOperation)
+  switch (operation) {
+  case arriveOperation:
     return "barrier.arrive";
+  case MoeSimtWgmma:
+    return "wgmma.mma_async";
+  case MoeSimtWgmmaFence:
+    return "wgmma.fence";
+  case MoeSimtWgmmaCommit:
+    return "wgmma.commit_group";
+  case MoeSimtWgmmaWait:
+    return "wgmma.wait_group";
+  case MoeSimtSetRegisters:
+    return "setmaxnreg";
+  default:
+    break;
+  }
   return operation < std::size(names) ? names[operation] : "mma.sync";
 }
 
@@ -66,6 +80,13 @@ static std::string describeState(const Warp &warp, uint32_t mask) {
     return text + " has exited";
   case State::AtBarrier:
     return text + " waits at barrier " + std::to_string(thread.operation);
+  case State::AtMBarrier: {
+    char address[32];
+    snprintf(address, sizeof address, "0x%x", thread.operation);
+    return text + " waits at the mbarrier at shared address " + address;
+  }
+  case State::AtWarpgroup:
+    return text + " waits for other warps of its warpgroup at wgmma.wait_group";
   case State::AtCollective:
     return text + " waits at " + operationName(thread.operation);
   case State::Ready:
@@ -77,6 +98,13 @@ static std::string describeState(const Warp &warp, uint32_t mask) {
 /// Nothing in the block can go on: says why.
 void Machine::reportDeadlock(Block &block) {
   uint32_t warpCount = (block.threadCount + warpSize - 1) / warpSize;
+  // An mbarrier that lacks something says most.
+  uint32_t waiting = 0;
+  if (std::string text = block.mbarriers.describeWaits(waiting); !text.empty())
+    trap(block.threads[waiting], block.threads[waiting].site, "deadlock: %s", text.c_str());
+  for (uint32_t i = 0; i < block.threadCount; ++i)
+    if (const Thread &thread = block.threads[i]; thread.state == State::AtWarpgroup)
+      trap(thread, thread.site, "deadlock: %s", describeState(*thread.warp, 1u << thread.lane).c_str());
   // Lanes that wait for others of their warp.
   for (uint32_t w = 0; w < warpCount; ++w) {
     Warp &warp = block.warps[w];

@@ -108,6 +108,11 @@ const char *moe_rt_gpu_take_counters() {
   return text.c_str();
 }
 
+/// Comes with the kernels, if they are converted ones.
+extern "C" const int32_t moe_simt_architecture __attribute__((weak));
+
+int32_t moe_rt_gpu_architecture() { return &moe_simt_architecture ? moe_simt_architecture : 80; }
+
 int64_t moe_rt_gpu_multiprocessors() { return configuredMachine().multiprocessors; }
 
 /// Appends a line with the counters of the last launch to the file that MOE_GPU_COUNTERS names ("-": standard error).

@@ -54,8 +54,10 @@ void Machine::run(const Launch &what) {
     candidates.clear();
     for (auto &block : blocks)
       if (block->running) {
-        if (block->live && !block->readyWarps)
-          reportDeadlock(*block);
+        // What was put off may be what all wait for.
+        while (block->live && !block->readyWarps)
+          if (!block->mbarriers.deliverAll(*block))
+            reportDeadlock(*block);
         candidates.push_back(block.get());
       }
     // Threads that spin may wait for a block that has not begun.
@@ -155,6 +157,8 @@ void Machine::preempt() {
   if (!seed || --countdown)
     return;
   countdown = 1 + random.below(64);
+  if (Block &block = *current->warp->block; block.mbarriers.hasArrivals() && random.below(2))
+    block.mbarriers.deliverSome(block, random);
   switchTo(nextOf(*current->warp->block, current));
 }
 
@@ -179,8 +183,12 @@ void Machine::leave() {
   if (!warp.ready)
     block.readyWarps &= ~(1u << warp.index);
   ++progress;
-  if (--block.live == 0)
+  if (--block.live == 0) {
+    if (block.mbarriers.hasArrivals())
+      trap(block.threads[block.mbarriers.threadOfArrival()], noSite,
+           "the block ends while copies to its shared memory that this thread has begun are under way");
     block.running = false;
+  }
   // The stacks of a finished block are only used again from the main one.
   switchTo(nextOf(block, &thread));
   __builtin_unreachable();
@@ -246,6 +254,7 @@ void Machine::startThreads(Block &block) {
     thread.state = State::Ready;
     thread.copies.clear();
     thread.spins = 0;
+    thread.hasArrivals = false;
   }
   for (uint32_t i = 0; i < warpCount; ++i) {
     Warp &warp = block.warps[i];
@@ -259,8 +268,12 @@ void Machine::startThreads(Block &block) {
   }
   block.readyWarps = warpCount == 32 ? ~0u : (1u << warpCount) - 1;
   block.barriers = {};
+  block.mbarriers.begin();
   if (checking)
     block.shadow.begin(sharedBytes(), warpCount);
+  block.warpgroups.resize(warpCount / Warpgroup::warps);
+  for (Warpgroup &group : block.warpgroups)
+    group.begin();
 }
 
 const MoeSimtSite *Machine::site(uint32_t index) const {

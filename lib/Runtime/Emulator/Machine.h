@@ -13,7 +13,9 @@
 #include "Counters.h"
 #include "DeviceMemory.h"
 #include "Fiber.h"
+#include "MBarriers.h"
 #include "Shadow.h"
+#include "Warpgroup.h"
 #include "moe/Runtime/Gpu.h"
 #include "moe/Runtime/Simt.h"
 
@@ -31,7 +33,7 @@ constexpr uint32_t arriveOperation = 0xff;
 struct Block;
 struct Warp;
 
-enum class State : uint8_t { Ready, AtCollective, AtBarrier, Exited };
+enum class State : uint8_t { Ready, AtCollective, AtBarrier, AtMBarrier, AtWarpgroup, Exited };
 
 /// A thread of a block. The exchange words come first: generated code knows the address of the running thread by them.
 struct Thread {
@@ -42,11 +44,12 @@ struct Thread {
   uint32_t lane;
   State state;
   // What it waits for:
-  uint32_t operation; // or the barrier's number
+  uint32_t operation; // or the barrier's number or address
   uint32_t mask;
   uint32_t site;
   uint32_t spins;
   AsyncCopies copies;
+  bool hasArrivals; // copies of its may be the business of an mbarrier
 };
 
 /// Lanes that wait for each other at one operation.
@@ -88,6 +91,8 @@ struct Block {
   std::array<Barrier, 16> barriers{};
   char *shared = nullptr;
   size_t sharedCapacity = 0;
+  MBarriers mbarriers;
+  std::vector<Warpgroup> warpgroups; // of four warps each
   Stacks stacks;
   Shadow shadow;
 
@@ -197,6 +202,15 @@ void arriveAtBarrier(Warp &warp, uint32_t site);
 /// `thread` (MoeSimtAccess) is not ordered with others.
 void checkShared(const Thread &thread, const void *address, uint64_t bytes, uint32_t access, uint32_t site);
 
+/// Ends the process if an access to global memory is out of bounds, or races with another block; notes it otherwise.
+void checkGlobal(const Thread &thread, const void *address, uint64_t bytes, uint32_t access, uint32_t site);
+
+/// Ends the process because of what the shadow of shared memory has found.
+[[noreturn]] void report(const Thread &thread, const Finding &found, uint32_t access, uint32_t site);
+
+/// Whether the bytes at an offset of shared memory lie in one of the kernel's variables.
+bool isInShared(const Machine &machine, uint64_t offset, uint64_t bytes);
+
 /// Names of an operation, for messages.
 const char *operationName(uint32_t operation);
 
@@ -205,6 +219,8 @@ void execute(Warp &warp, uint32_t operation, uint32_t mask, uint32_t site);
 
 /// The matrix products among them.
 void multiplyMatrices(Warp &warp, uint32_t operation);
+/// What warps of a warpgroup do with their products (Warpgroup.h).
+void controlProducts(Warp &warp, uint32_t operation, uint32_t site);
 
 } // namespace moe::rt::simt
 

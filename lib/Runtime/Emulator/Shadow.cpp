@@ -12,10 +12,13 @@ using namespace moe::rt::simt;
 
 namespace {
 
-constexpr uint64_t threadMask = 0x3ff;
-constexpr uint64_t severalFlag = 0x400; // other threads of the same warp too
-constexpr uint64_t atomicFlag = 0x800;
-constexpr uint64_t inFlightFlag = 0x1000;
+constexpr uint64_t threadMask = 0x7ff;
+constexpr uint64_t severalFlag = 0x800; // other threads of the same warp too
+constexpr uint64_t atomicFlag = 0x1000;
+constexpr uint64_t inFlightFlag = 0x2000;
+constexpr uint64_t asyncFlag = 0x4000; // by Proxy::Async
+
+uint64_t flagOf(Proxy proxy) { return proxy == Proxy::Async ? asyncFlag : 0; }
 
 uint32_t threadOf(uint64_t stamp) { return uint32_t(stamp & threadMask); }
 uint64_t clockOf(uint64_t stamp) { return stamp >> 16; }
@@ -43,8 +46,17 @@ void Shadow::begin(uint64_t size, uint32_t warpCount) {
   for (uint64_t clock : clocks)
     start = std::max(start, clock);
   ++start;
-  warps = warpCount;
-  clocks.assign(size_t(warps) * warps, start);
+  warps = parties = warpCount;
+  agents = 0;
+  clocks.assign(mostParties * mostParties, start);
+  visible.assign(mostParties * mostParties, start);
+  laneClocks.assign(mostParties, start);
+}
+
+uint32_t Shadow::addAgent() {
+  uint32_t party = warps + agents++ % (mostParties - warps);
+  parties = std::max(parties, party + 1);
+  return party * 32;
 }
 
 /// Whether the access of `stamp` comes before what `thread` does now. Accesses of earlier blocks do.
@@ -52,7 +64,13 @@ bool Shadow::isOrdered(Stamp stamp, uint32_t thread) const {
   uint64_t clock = clockOf(stamp);
   if (clock < start || (threadOf(stamp) == thread && !(stamp & severalFlag)))
     return true;
-  return clocks[thread / 32 * warps + threadOf(stamp) / 32] > clock;
+  uint32_t warp = thread / 32, other = threadOf(stamp) / 32;
+  return (warp == other ? laneClocks[warp] : seen(warp, other)) > clock;
+}
+
+bool Shadow::isVisible(const Byte &byte, uint32_t warp) const {
+  uint64_t clock = clockOf(byte.write);
+  return clock < start || byte.write & asyncFlag || visible[warp * mostParties + threadOf(byte.write) / 32] > clock;
 }
 
 void Shadow::addRead(Byte &byte, uint32_t thread) {
@@ -125,27 +143,88 @@ Finding Shadow::update(uint64_t offset, uint64_t size, uint32_t thread) {
   });
 }
 
-Finding Shadow::startCopy(uint64_t offset, uint64_t size, uint32_t thread) {
+Finding Shadow::startCopy(uint64_t offset, uint64_t size, uint32_t thread, Proxy proxy) {
   return forEachByte(offset, size, [&](Byte &byte) {
     Finding found = checkWrite(byte, thread, false);
-    byte = {stamp(thread, inFlightFlag), 0, 0};
+    if (found.conflict == Conflict::None && proxy == Proxy::Async && !isVisible(byte, thread / 32))
+      found = {Conflict::NoProxyFence, threadOf(byte.write)};
+    byte = {stamp(thread, inFlightFlag | flagOf(proxy)), 0, 0};
     return found;
   });
 }
 
-void Shadow::finishCopy(uint64_t offset, uint64_t size, uint32_t thread) {
-  std::fill_n(bytes + offset, size, Byte{stamp(thread, 0), 0, 0});
+void Shadow::finishCopy(uint64_t offset, uint64_t size, uint32_t thread, Proxy proxy) {
+  std::fill_n(bytes + offset, size, Byte{stamp(thread, flagOf(proxy)), 0, 0});
 }
 
-void Shadow::release(uint32_t warp, Clocks &to) {
-  to.resize(warps, 0);
-  for (uint32_t i = 0; i < warps; ++i)
-    to[i] = std::max(to[i], clocks[warp * warps + i] + (i == warp));
+Finding Shadow::readByAgent(uint64_t offset, uint64_t size, uint32_t agentThread, const View &view) {
+  return forEachByte(offset, size, [&](Byte &byte) -> Finding {
+    uint32_t writer = threadOf(byte.write) / 32;
+    uint64_t clock = clockOf(byte.write);
+    if (clock < start)
+      return {Conflict::NeverWritten, agentThread};
+    if (byte.write & inFlightFlag)
+      return {Conflict::InFlight, threadOf(byte.write)};
+    if (writer >= view.seen.size() || view.seen[writer] <= clock)
+      return {Conflict::AfterWrite, threadOf(byte.write)};
+    if (!(byte.write & asyncFlag) && view.visible[writer] <= clock)
+      return {Conflict::NoProxyFence, threadOf(byte.write)};
+    addRead(byte, agentThread);
+    return {};
+  });
+}
+
+Shadow::View Shadow::view(uint32_t warp) const {
+  auto row = [&](const std::vector<uint64_t> &of) {
+    auto begin = of.begin() + warp * mostParties;
+    return std::vector<uint64_t>(begin, begin + parties);
+  };
+  View view{row(clocks), row(visible)};
+  ++view.seen[warp]; // what the warp itself has done
+  return view;
+}
+
+void Shadow::meet(View &view, const View &other) {
+  auto join = [](std::vector<uint64_t> &to, const std::vector<uint64_t> &from) {
+    to.resize(std::min(to.size(), from.size())); // agents that one of them does not know yet
+    for (size_t i = 0; i < to.size(); ++i)
+      to[i] = std::min(to[i], from[i]);
+  };
+  join(view.seen, other.seen);
+  join(view.visible, other.visible);
+}
+
+void Shadow::releaseLane(uint32_t warp, Clocks &to) {
+  to.seen.resize(parties, 0);
+  to.visible.resize(parties, 0);
+  for (uint32_t i = 0; i < parties; ++i) {
+    to.seen[i] = std::max(to.seen[i], seen(warp, i) + (i == warp));
+    to.visible[i] = std::max(to.visible[i], visible[warp * mostParties + i]);
+  }
   ++own(warp);
 }
 
+void Shadow::release(uint32_t warp, Clocks &to) {
+  releaseLane(warp, to);
+  laneClocks[warp] = own(warp);
+}
+
 void Shadow::acquire(uint32_t warp, const Clocks &from) {
-  for (uint32_t i = 0; i < warps; ++i)
-    if (i != warp)
-      clocks[warp * warps + i] = std::max(clocks[warp * warps + i], from[i]);
+  for (size_t i = 0; i < from.seen.size(); ++i) {
+    uint64_t &clock = i == warp ? laneClocks[warp] : seen(warp, uint32_t(i));
+    clock = std::max(clock, from.seen[i]);
+    uint64_t &through = visible[warp * mostParties + i];
+    through = std::max(through, from.visible[i]);
+  }
+}
+
+void Shadow::acquireAgent(uint32_t warp, uint32_t agentThread, uint64_t clock) {
+  uint64_t &known = seen(warp, agentThread / 32);
+  known = std::max(known, clock);
+}
+
+void Shadow::fenceProxy(uint32_t warp) {
+  uint64_t now = ++own(warp);
+  for (uint32_t i = 0; i < parties; ++i)
+    visible[warp * mostParties + i] = i == warp ? now : seen(warp, i);
 }

@@ -39,6 +39,15 @@ Value *Calls::generic(Value *pointer) {
   return pointer->getType()->getPointerAddressSpace() ? CreateAddrSpaceCast(pointer, getPtrTy()) : pointer;
 }
 
+Value *Calls::stackRoom(StringRef name, Type *type) {
+  BasicBlock &entry = GetInsertBlock()->getParent()->getEntryBlock();
+  for (Instruction &instruction : entry)
+    if (auto *known = dyn_cast<AllocaInst>(&instruction);
+        known && known->getAllocatedType() == type && known->getName().starts_with(name))
+      return known;
+  return new AllocaInst(type, 0, name, entry.begin());
+}
+
 Value *Calls::readWord(Value *words, unsigned index, Type *type) {
   Value *place = CreateConstInBoundsGEP1_32(getInt32Ty(), words, MoeSimtResult + index);
   if (type->isIntegerTy(1))

@@ -57,6 +57,9 @@ public:
   /// `pointer` in the generic address space.
   llvm::Value *generic(llvm::Value *pointer);
 
+  /// Room of `type` on the stack, the same for all of a function that ask for it by that name.
+  llvm::Value *stackRoom(llvm::StringRef name, llvm::Type *type);
+
   /// Does a MoeSimtOperation: `operands` go to the exchange words, one for each (two for a pointer), and the result of
   /// type `result`, a scalar of up to 32 bits or a struct of such, is read from them. `result` may be void.
   llvm::Value *collective(uint32_t operation, llvm::Value *mask, uint32_t site, llvm::ArrayRef<llvm::Value *> operands,
@@ -76,6 +79,14 @@ llvm::Expected<llvm::Value *> convertIntrinsic(Calls &calls, llvm::StringRef nam
 
 /// The same for arithmetic and conversions; nullopt if it is none of these.
 std::optional<llvm::Value *> convertArithmetic(Calls &calls, llvm::StringRef name, llvm::CallInst &call);
+
+/// The same for what sm_90a has more than others, and for assembly of it.
+std::optional<llvm::Value *> convertHopper(Calls &calls, llvm::StringRef name, llvm::CallInst &call, uint32_t site);
+std::optional<llvm::Value *> convertHopperAssembly(Calls &calls, llvm::CallInst &call, uint32_t site);
+
+/// Asks the emulator for the value wherever more is done with an accumulator of a product of a warpgroup than to move
+/// it: the product may still be under way.
+llvm::Error guardAccumulators(llvm::Module &module, const Sites &sites);
 
 /// The intrinsic that does what the assembly string does, with the same operands in the same order; empty if there is
 /// none.

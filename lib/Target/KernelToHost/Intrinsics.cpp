@@ -207,7 +207,8 @@ Expected<Value *> moe::emulator::convertIntrinsic(Calls &calls, StringRef name, 
   if (StringRef which = name; which.consume_front("read.ptx.sreg."))
     if (std::optional<uint32_t> number = registerNamed(which))
       return calls.readRegister(*number);
-  for (auto *convert : {convertBarrier, convertWarpOperation, convertMatrixMove, convertProduct, convertAsyncCopy})
+  for (auto *convert :
+       {convertBarrier, convertWarpOperation, convertMatrixMove, convertProduct, convertAsyncCopy, convertHopper})
     if (std::optional<Value *> value = convert(calls, name, call, site))
       return *value;
   if (std::optional<Value *> value = convertArithmetic(calls, name, call))
@@ -222,7 +223,7 @@ Expected<Value *> moe::emulator::convertIntrinsic(Calls &calls, StringRef name, 
     return nullptr;
   }
   // Hints.
-  if (name.starts_with("prefetch") || name.starts_with("griddepcontrol.") || name.starts_with("setmaxnreg."))
+  if (name.starts_with("prefetch") || name.starts_with("griddepcontrol."))
     return nullptr;
   return createStringError("the kernel emulator does not know the intrinsic 'llvm.nvvm." + name + "' in function '" +
                            call.getFunction()->getName() + "'");

@@ -32,6 +32,7 @@ private:
   void becomeHostModule(const TargetMachine &host);
   Constant *emitModuleDetails(const Sites &sites, const BlockCounts &counts);
   Constant *emitRanges(ArrayRef<std::pair<Constant *, uint64_t>> ranges);
+  void emitArchitecture();
   Function *emitTrampoline(Function &kernel);
   void emitKernel(Function &kernel, const SharedLayout &layout, Constant *moduleDetails);
   GlobalVariable *emitConstant(Constant *value, const Twine &name) {
@@ -43,6 +44,7 @@ private:
   Module &module;
   const moe::KernelToHostOptions &options;
   LLVMContext &context;
+  int architecture = 80;
 };
 
 } // namespace
@@ -50,6 +52,8 @@ private:
 Expected<Value *> Conversion::convertCall(Calls &calls, CallInst &call, uint32_t site) {
   StringRef function = call.getFunction()->getName();
   if (auto *assembly = dyn_cast<InlineAsm>(call.getCalledOperand())) {
+    if (std::optional<Value *> value = convertHopperAssembly(calls, call, site))
+      return *value;
     StringRef name = intrinsicOfAssembly(assembly->getAsmString());
     if (name.empty())
       return createStringError("the kernel emulator does not know the assembly '" + assembly->getAsmString() +
@@ -154,6 +158,13 @@ Constant *Conversion::emitModuleDetails(const Sites &sites, const BlockCounts &c
                       "moe.module");
 }
 
+/// The GPU that the kernels are for, which the emulator then says it is. Several modules of one program agree on it.
+void Conversion::emitArchitecture() {
+  auto *value = new GlobalVariable(module, Type::getInt32Ty(context), /*isConstant=*/true, GlobalValue::WeakODRLinkage,
+                                   ConstantInt::get(Type::getInt32Ty(context), architecture), "moe_simt_architecture");
+  value->setVisibility(GlobalValue::HiddenVisibility);
+}
+
 /// `void moe_kernel_K(void **params)`.
 Function *Conversion::emitTrampoline(Function &kernel) {
   IRBuilder<> builder(context);
@@ -202,11 +213,21 @@ Error Conversion::run(const TargetMachine &host) {
   if (kernels.empty())
     return createStringError("the module has no kernel");
 
+  for (const Function *kernel : kernels) {
+    // Marked by the part of the compiler that wrote it, as in "sm_90a".
+    StringRef name = kernel->getFnAttribute("moe.arch").getValueAsString();
+    int number;
+    if (name.consume_front("sm_") && !name.consumeInteger(10, number))
+      architecture = std::max(architecture, number);
+  }
+
   Sites sites(module, options.instrument);
   BlockCounts counts{nullptr, nullptr, 0};
   if (options.instrument)
     counts = instrument(module, sites);
   addSpins(module);
+  if (Error error = guardAccumulators(module, sites))
+    return error;
   if (Error error = convertCalls(sites))
     return error;
   auto layouts = layOutSharedMemory(module, kernels);
@@ -214,6 +235,7 @@ Error Conversion::run(const TargetMachine &host) {
     return layouts.takeError();
   expandSmallFloats(module);
   becomeHostModule(host);
+  emitArchitecture();
   Constant *moduleDetails = emitModuleDetails(sites, counts);
   for (Function *kernel : kernels)
     emitKernel(*kernel, layouts->lookup(kernel), moduleDetails);

@@ -6,6 +6,7 @@
 #include "llvm/Analysis/ValueTracking.h"
 #include "llvm/IR/Constants.h"
 #include "llvm/IR/DebugInfoMetadata.h"
+#include "llvm/IR/InlineAsm.h"
 #include "llvm/IR/Instructions.h"
 #include "llvm/IR/IntrinsicInst.h"
 #include "llvm/IR/ModuleSlotTracker.h"
@@ -31,6 +32,19 @@ static std::optional<uint32_t> spaceOf(const Value *pointer) {
   default:
     return std::nullopt;
   }
+}
+
+/// The first instruction of several that does more than to prepare them; `whole` of one alone.
+static std::string describeAssembly(const InlineAsm &assembly, std::string whole) {
+  SmallVector<StringRef> lines;
+  StringRef text = assembly.getAsmString();
+  if (!text.contains('{'))
+    return whole;
+  text.split(lines, '\n');
+  for (StringRef line : lines)
+    if (line = line.trim(" \t;"); line.contains('.') && !line.starts_with(".") && !line.starts_with("setp."))
+      return line.str();
+  return whole;
 }
 
 namespace {
@@ -86,7 +100,10 @@ Sites::Sites(Module &module, bool withAccesses) {
         std::string text;
         raw_string_ostream stream(text);
         instruction.print(stream, slots);
-        text = StringRef(text).trim().take_front(longestText).str();
+        text = StringRef(text).trim().str();
+        if (call && call->isInlineAsm())
+          text = describeAssembly(*cast<InlineAsm>(call->getCalledOperand()), std::move(text));
+        text.resize(std::min(text.size(), longestText));
         if (const DebugLoc &location = instruction.getDebugLoc())
           text += " (" + location->getFilename().str() + ":" + std::to_string(location.getLine()) + ")";
         Row row{text, function.getName().str(), 0, 0, 0, 1};

@@ -122,6 +122,7 @@ private:
   Error compare(Words &words, StringRef how);
   Error print(Words &words);
   Expected<Buffer *> find(Words &words, StringRef name);
+  Error makeTensorMap(Words &words, StringRef text, void *map);
   static Expected<std::array<int64_t, 3>> takeTriple(Words &words);
 
   function_ref<Expected<const MoeGpuKernel *>(StringRef)> lookup;
@@ -195,6 +196,41 @@ Expected<std::array<int64_t, 3>> Script::takeTriple(Words &words) {
   return sizes;
 }
 
+/// NAME:SIZES:STRIDES:BOX:SWIZZLE
+Error Script::makeTensorMap(Words &words, StringRef text, void *map) {
+  SmallVector<StringRef> parts;
+  text.split(parts, ':');
+  if (parts.size() != 5)
+    return words.error("expected a buffer, sizes, strides, a box and a swizzle");
+  auto buffer = find(words, parts[0]);
+  if (!buffer)
+    return buffer.takeError();
+  SmallVector<int64_t> numbers[3];
+  for (int i = 0; i < 3; ++i) {
+    SmallVector<StringRef> texts;
+    if (parts[i + 1] != "-")
+      parts[i + 1].split(texts, 'x');
+    for (StringRef digits : texts)
+      if (digits.getAsInteger(10, numbers[i].emplace_back()))
+        return words.error("expected a number");
+  }
+  auto &[sizes, strides, wideBox] = numbers;
+  int32_t swizzle;
+  if (sizes.empty() || sizes.size() > 5 || strides.size() + 1 != sizes.size() || wideBox.size() != sizes.size() ||
+      parts[4].getAsInteger(10, swizzle))
+    return words.error("expected a stride less than sizes, and a box of as many dimensions");
+  SmallVector<int32_t> box(wideBox.begin(), wideBox.end());
+  Type type = (*buffer)->type;
+  if (type == Type::I32 || type == Type::I8)
+    return words.error("expected a buffer of floats");
+  moe_rt_gpu_tensor_map(map, (*buffer)->device,
+                        type == Type::F16    ? MoeGpuF16
+                        : type == Type::BF16 ? MoeGpuBF16
+                                             : MoeGpuF32,
+                        int32_t(sizes.size()), sizes.data(), strides.data(), box.data(), swizzle);
+  return Error::success();
+}
+
 Error Script::launch(Words &words) {
   auto kernel = lookup(words.take());
   if (!kernel)
@@ -212,11 +248,21 @@ Error Script::launch(Words &words) {
   int64_t sharedBytes = 0;
   if (words.consume("shared") && words.take().getAsInteger(10, sharedBytes))
     return words.error("expected a number of bytes");
-  std::vector<uint64_t> values;
+  // A parameter is a word, or a tensor map.
+  struct alignas(64) Parameter {
+    uint64_t words[16];
+  };
+  std::vector<Parameter> values;
   if (words.consume("args"))
     while (!words.empty()) {
       auto [prefix, number] = words.take().split(':');
       uint64_t value = 0;
+      values.emplace_back();
+      if (prefix == "map") {
+        if (Error error = makeTensorMap(words, number, &values.back()))
+          return error;
+        continue;
+      }
       if (prefix == "f32") {
         double wide;
         if (number.getAsDouble(wide))
@@ -233,10 +279,10 @@ Error Script::launch(Words &words) {
           return buffer.takeError();
         value = reinterpret_cast<uintptr_t>((*buffer)->device);
       }
-      values.push_back(value);
+      values.back().words[0] = value;
     }
   std::vector<void *> params;
-  for (uint64_t &value : values)
+  for (Parameter &value : values)
     params.push_back(&value);
 
   auto start = std::chrono::steady_clock::now();

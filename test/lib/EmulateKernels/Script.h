@@ -12,7 +12,9 @@
 //   print NAME [COUNT]
 //   counters                        of the last launch, as JSON: a line of totals, then one for each operation
 //
-// TYPE is f32, bf16, f16, i32, i8; ARG is the name of a buffer, or i32:N, i64:N, f32:X.
+// TYPE is f32, bf16, f16, i32, i8; ARG is the name of a buffer, or i32:N, i64:N, f32:X, or a tensor map of a buffer:
+// map:NAME:SIZES:STRIDES:BOX:SWIZZLE, all innermost first and with x between numbers, strides (of all but the
+// innermost dimension; - if there is only one) and swizzle in bytes.
 //
 // Bugs to be planted into kernels stand in comments too: a line that ends in a comment of names, `... // NAME NAME`, is
 // left out where one of them is planted, and a line that begins with `//NAME ` is put in.
