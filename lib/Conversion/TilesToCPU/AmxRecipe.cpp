@@ -19,8 +19,8 @@
 // bf16 first: those of a step over panels once for all rows of a block, or one after the other where there is only one
 // tile of rows.
 //
-// One row or two of bf16 are multiplied by vectors, in the order of the tiles: reading weights is what takes time then,
-// and codes are decoded in registers.
+// One row or two are multiplied by vectors, bf16 in the order of the tiles: reading weights is what takes time then,
+// and vectors take a line of each panel in turn, where tiles take 16 of one. Codes are decoded in registers.
 //
 // Rows that fill no tile are not cleared: they only reach sums that nobody reads. Where K is no multiple of a tile's, x
 // ends in zeros, and the last tile of a panel is a copy that does too: what lies behind a panel may be anything.
@@ -47,8 +47,9 @@ static constexpr int64_t maxBlockRows = 256, maxBlockBytes = 1 << 20;
 static constexpr int64_t maxSumBytes = 2 << 20;
 /// Tile registers.
 static constexpr int64_t registers = 8;
-/// Rows that are multiplied by vectors.
-static constexpr int64_t vectorRows = 2;
+/// Most rows that are multiplied by vectors. One row reads as many panels at once as memory serves best; two rows have
+/// registers for half as many sums each.
+static constexpr int64_t vectorRows = 2, streamsOfOneRow = 8;
 
 AmxRecipe::AmxRecipe(GroupedMatmulOp op)
     : KernelRecipe(op.getLoc()), op(op), depth(op.getDepth()), isInteger(op.isInteger()),
@@ -58,6 +59,8 @@ AmxRecipe::AmxRecipe(GroupedMatmulOp op)
   weights.assign(op.getWeights().begin(), op.getWeights().end());
   auto steps = [&](int64_t panels) {
     SmallVector<int64_t, 3> list{std::max<int64_t>(panels / weightCount(), 1)};
+    if (list.front() > 4)
+      list.push_back(4);
     if (list.front() > 1)
       list.push_back(1);
     return list;
@@ -65,8 +68,10 @@ AmxRecipe::AmxRecipe(GroupedMatmulOp op)
   // Short panels of bf16 would gain little.
   constexpr int64_t minVectorDepth = 512;
   bool isLong = depth % MicroKernelBuilder::tileDepth == 0 && depth >= minVectorDepth;
-  if (!isInteger && (op.getFormat() || isLong))
-    plans.push_back({vectorRows, steps(maxPanels)});
+  if (isInteger || op.getFormat() || isLong) {
+    plans.push_back({1, steps(op.getFormat() ? maxPanels : streamsOfOneRow)});
+    plans.push_back({vectorRows, steps(isInteger ? streamsOfOneRow : maxPanels)});
+  }
   plans.push_back({tileRows, steps(maxPanels)});
 
   Plan many{maxBlockRows, steps(2)};
@@ -87,9 +92,11 @@ AmxRecipe::AmxRecipe(GroupedMatmulOp op)
 }
 
 void AmxRecipe::prepare(OpBuilder &b) {
-  if (usesVectors(0))
+  if (usesVectors(0) && !isInteger)
     gathered.setBuffer(allocate(b, gathered.typeOf(vectorRows)));
-  if (usesVectors(0) && !op.getFormat())
+  if (isInteger)
+    integers = std::make_unique<IntegerKernelBuilder>(b, op);
+  else if (usesVectors(0) && !op.getFormat())
     vectors = std::make_unique<MicroKernelBuilder>(b, op, /*dot=*/false, SumOrder::AsTiles);
   for (Value &weight : weights)
     weight = memref::CollapseShapeOp::create(b, loc, weight, SmallVector<ReassociationIndices>{{0}, {1}, {2}, {3, 4}});
@@ -107,6 +114,8 @@ void AmxRecipe::prepare(OpBuilder &b) {
   if (depth % tileDepth)
     tails = allocate(b, MemRefType::get({maxPanels, tileRows, tileDepth}, element));
   int64_t sumTiles = maxSums;
+  if (usesVectors(0))
+    sumTiles = std::max(sumTiles, getPlans().front().panelSteps.front() * weightCount());
   if (many.depthBlocks > 1)
     sumTiles = zeroSums = rowTiles * many.panelsOfBlock * weightCount();
   zeroSums *= sumsOfTile;
@@ -176,6 +185,8 @@ void AmxRecipe::packRow(OpBuilder &b, Value row, Value first, Value tileStep, co
 
 void AmxRecipe::packRows(OpBuilder &b, size_t plan, const RowBlock &rows, const DepthBlock *block) {
   if (usesVectors(plan)) {
+    if (isInteger)
+      return; // read where they lie
     loop(b, rows.begin, rows.end, 1,
          [&](OpBuilder &b, Value row) { gathered.gather(b, rows.source.row(b, row), subtract(b, row, rows.begin)); });
     return;
@@ -259,32 +270,25 @@ void AmxRecipe::prefetchOutput(OpBuilder &b, const RowTiles &tiles, const RowBlo
 }
 
 SmallVector<Value> AmxRecipe::buildByVectors(OpBuilder &b, ValueRange rows, Value group, ValueRange panels) {
+  if (integers)
+    return integers->build(b, rows, group, panels);
   if (codes)
     return codes->build(b, rows, group, panels);
   return vectors->build(b, rows, group, panels, /*prefetches=*/true);
 }
 
-void AmxRecipe::multiplyByVectors(OpBuilder &b, const RowBlock &rows, const PanelBlock &panels) {
-  SmallVector<Value> panelIndices;
+void AmxRecipe::multiplyByVectors(OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels) {
+  SmallVector<Value> panelIndices, views;
   for (int64_t p = 0; p < panels.count; ++p)
     panelIndices.push_back(add(b, panels.first, p));
-  auto multiplyRows = [&](int64_t count) {
-    SmallVector<Value> views;
-    for (int64_t row = 0; row < count; ++row)
-      views.push_back(gathered.row(b, index(b, row)));
-    for (auto [i, sum] : llvm::enumerate(buildByVectors(b, views, rows.group, panelIndices))) {
-      int64_t at = int64_t(i) / count * sumsOfTile + int64_t(i) % count * panelWidth;
-      vector::StoreOp::create(b, loc, sum, sums, ValueRange{index(b, at)});
-    }
-  };
-  static_assert(vectorRows == 2, "one row or two");
-  Value alone = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, subtract(b, rows.end, rows.begin), index(b, 1));
-  auto choice = scf::IfOp::create(b, loc, alone, /*withElseRegion=*/true);
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPoint(choice.thenYield());
-  multiplyRows(1);
-  b.setInsertionPoint(choice.elseYield());
-  multiplyRows(2);
+  // There is a plan for each number of rows.
+  int64_t count = getPlans()[plan].maxRows;
+  for (int64_t row = 0; row < count; ++row)
+    views.push_back(isInteger ? rows.source.row(b, add(b, rows.begin, row)) : gathered.row(b, index(b, row)));
+  for (auto [i, sum] : llvm::enumerate(buildByVectors(b, views, rows.group, panelIndices))) {
+    int64_t at = int64_t(i) / count * sumsOfTile + int64_t(i) % count * panelWidth;
+    vector::StoreOp::create(b, loc, sum, sums, ValueRange{index(b, at)});
+  }
 }
 
 void AmxRecipe::multiplyTiles(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
@@ -382,7 +386,7 @@ void AmxRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const 
     });
   };
   if (usesVectors(plan)) {
-    multiplyByVectors(b, rows, panels);
+    multiplyByVectors(b, plan, rows, panels);
     return finish(zero, rowCount, zero, zero);
   }
   if (tails)

@@ -78,11 +78,11 @@ private:
   /// Decodes tile `k` of K of `panels` to `decoded`, from `to` on, where a panel has `room` tiles.
   void decodeTile(mlir::OpBuilder &b, mlir::Value group, const PanelBlock &panels, mlir::Value k, mlir::Value to,
                   int64_t room, bool fetches);
-  /// Emits the product of gathered `rows` by vectors.
+  /// Emits the product of `rows` by vectors; they are gathered but for those of i8.
   llvm::SmallVector<mlir::Value> buildByVectors(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
                                                 mlir::ValueRange panels);
-  /// The product of one row or two by vectors. The sums are where those of a tile would be.
-  void multiplyByVectors(mlir::OpBuilder &b, const RowBlock &rows, const PanelBlock &panels);
+  /// The product of as many rows as the plan has by vectors. The sums are where those of a tile would be.
+  void multiplyByVectors(mlir::OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels);
   /// As multiplyTiles, of codes.
   void multiplyCodes(mlir::OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
                      const DepthBlock *block, mlir::Value sumStart);
@@ -91,15 +91,16 @@ private:
   int64_t depth;
   bool isInteger;
   mlir::Type element;
-  int64_t tileDepth, tileSize;                 ///< elements of a row of a tile, and of a tile
-  int64_t together;                            ///< tiles of rows in one inner loop, of blocks of many rows
-  int64_t blockTiles;                          ///< tiles of K in a block; all, if K is not cut
-  llvm::SmallVector<mlir::Value> weights;      ///< [E, panels, pairs or quads of k, tileDepth]
-  std::unique_ptr<CodeKernelBuilder> codes;    ///< of 4-bit weights
-  std::unique_ptr<MicroKernelBuilder> vectors; ///< of bf16
-  GatheredRows gathered;                       ///< the rows that vectors multiply
-  mlir::Value decoded;                         ///< of 4-bit weights: panels x tiles of k x 16 x 32
-  mlir::Value products;                        ///< of codes: tiles of one k
+  int64_t tileDepth, tileSize;                    ///< elements of a row of a tile, and of a tile
+  int64_t together;                               ///< tiles of rows in one inner loop, of blocks of many rows
+  int64_t blockTiles;                             ///< tiles of K in a block; all, if K is not cut
+  llvm::SmallVector<mlir::Value> weights;         ///< [E, panels, pairs or quads of k, tileDepth]
+  std::unique_ptr<CodeKernelBuilder> codes;       ///< of 4-bit weights
+  std::unique_ptr<MicroKernelBuilder> vectors;    ///< of bf16
+  std::unique_ptr<IntegerKernelBuilder> integers; ///< of i8
+  GatheredRows gathered;                          ///< the rows that vectors multiply
+  mlir::Value decoded;                            ///< of 4-bit weights: panels x tiles of k x 16 x 32
+  mlir::Value products;                           ///< of codes: tiles of one k
   mlir::Value packed;   ///< groups of tiles of rows x tiles of k x tiles of the group, 16 x tileDepth elements
   mlir::Value tails;    ///< the last tiles of up to maxPanels panels; null if K is a multiple of a tile's
   mlir::Value sums;     ///< tiles; with blocks of K, behind them 16 zeros

@@ -49,6 +49,8 @@ void BuilderRecipe::prepare(OpBuilder &b) {
     maxRows = std::clamp<int64_t>(mostBytes / gathered.bytesPerRow() / 12 * 12, 12, mostRows);
   auto addPlan = [&](int64_t maxRows, int64_t panels, ArrayRef<int64_t> rows) {
     Plan &plan = plans.emplace_back(Plan{maxRows, {panels}});
+    if (panels > 4)
+      plan.panelSteps.push_back(4);
     if (panels > 1)
       plan.panelSteps.push_back(1);
     ladders.emplace_back(rows);

@@ -130,6 +130,11 @@ SmallVector<Value> MicroKernelBuilder::loadRow(OpBuilder &b, Value row, Value st
   return values;
 }
 
+int64_t moe::prefetchDistance(size_t streams) {
+  constexpr int64_t linesInFlight = 64;
+  return std::max<int64_t>(linesInFlight / int64_t(streams), 1);
+}
+
 SmallVector<Value> MicroKernelBuilder::combine(size_t rowCount, size_t panelCount, ValueRange accumulators,
                                                Load loadRow, Load loadPanel, Combine combine) const {
   SmallVector<Value> sums(accumulators);
@@ -218,7 +223,7 @@ SmallVector<Value> MicroKernelBuilder::multiplyPairs(OpBuilder &b, ValueRange ro
 
 /// Fetches each panel's line of a later step: several streams that the processor sees ahead.
 void MicroKernelBuilder::prefetch(OpBuilder &b, Value group, ValueRange panels, Value step) const {
-  constexpr int64_t linesAhead = 16;
+  int64_t linesAhead = prefetchDistance(weights.size() * panels.size());
   Value zero = arith::ConstantIndexOp::create(b, loc, 0);
   Value later = arith::AddIOp::create(b, loc, step, arith::ConstantIndexOp::create(b, loc, linesAhead));
   for (const Operand &weight : weights)

@@ -38,6 +38,11 @@ public:
                                                mlir::ValueRange panels) const = 0;
 };
 
+/// How many lines ahead to fetch each of `streams` panels that are read line by line in turn. Panels often lie a power
+/// of two apart, so what all streams fetch ahead shares few sets of the first-level cache: eight streams of 16 lines
+/// evict each other.
+int64_t prefetchDistance(size_t streams);
+
 /// How the products of an element are summed: one after the other, k ascending; or as AMX tiles do, 32 k at a time from
 /// zero, even and odd ones each by themselves, and then both sums are added. Then the bits are those of tiles, but for
 /// numbers below 2^-100, which the tiles' instruction may take as zeros.

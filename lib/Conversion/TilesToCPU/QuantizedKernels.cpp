@@ -85,10 +85,11 @@ static SmallVector<Value> collapsed(OpBuilder &b, GroupedMatmulOp op) {
 }
 
 /// Rows and panels of kernels for `weights` operands whose sums fill 32 vector registers of 16 lanes, or 16 of 8. One
-/// row takes several panels at once, or it would wait for the latency of its chains.
+/// row takes several panels at once, or it would wait for the latency of its chains, and as many streams of weights as
+/// memory serves best.
 static ArrayRef<KernelShape> ladderOf32Registers(size_t weights) {
-  static constexpr KernelShape one[] = {{6, 4}, {2, 4}, {1, 4}};
-  static constexpr KernelShape two[] = {{6, 2}, {2, 2}, {1, 2}};
+  static constexpr KernelShape one[] = {{6, 4}, {2, 4}, {1, 8}};
+  static constexpr KernelShape two[] = {{6, 2}, {2, 2}, {1, 4}};
   static constexpr KernelShape more[] = {{4, 1}, {1, 1}};
   return weights == 1 ? ArrayRef(one) : weights == 2 ? ArrayRef(two) : ArrayRef(more);
 }
@@ -187,6 +188,17 @@ SmallVector<Value> IntegerKernelBuilder::dot(OpBuilder &b, ValueRange rows, Valu
   return sums;
 }
 
+/// Fetches each panel's line of a later step.
+void IntegerKernelBuilder::prefetch(OpBuilder &b, Value group, ValueRange panels, Value step) const {
+  auto index = [&](int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); };
+  int64_t linesAhead = prefetchDistance(weights.size() * panels.size());
+  Value later = arith::AddIOp::create(b, loc, step, index(linesAhead));
+  for (Value weight : weights)
+    for (Value panel : panels)
+      memref::PrefetchOp::create(b, loc, weight, ValueRange{group, panel, later, index(0)}, /*isWrite=*/false,
+                                 /*localityHint=*/3, /*isDataCache=*/true);
+}
+
 SmallVector<Value> IntegerKernelBuilder::build(OpBuilder &b, ValueRange rows, Value group, ValueRange panels) const {
   size_t results = weights.size() * panels.size() * rows.size();
   SmallVector<Value> sums(results + (hasDot ? weights.size() * panels.size() : 0), splat(b, loc, int32_t(0)));
@@ -197,6 +209,8 @@ SmallVector<Value> IntegerKernelBuilder::build(OpBuilder &b, ValueRange rows, Va
   Value begin = arith::ConstantIndexOp::create(b, loc, 0), one = arith::ConstantIndexOp::create(b, loc, 1);
   Value end = arith::ConstantIndexOp::create(b, loc, depth / 4);
   auto body = [&](OpBuilder &b, Location, Value step, ValueRange accumulators) {
+    if (rows.size() <= 2)
+      prefetch(b, group, panels, step);
     scf::YieldOp::create(b, loc, multiply(b, step, 4, accumulators));
   };
   auto loop = scf::ForOp::create(b, loc, begin, end, one, sums, body);

@@ -27,6 +27,7 @@ private:
   llvm::SmallVector<mlir::Value> dot(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
                                      mlir::ValueRange panels, mlir::Value step, unsigned count,
                                      mlir::ValueRange accumulators) const;
+  void prefetch(mlir::OpBuilder &b, mlir::Value group, mlir::ValueRange panels, mlir::Value step) const;
 
   mlir::Location loc;
   llvm::SmallVector<mlir::Value> weights; ///< [E, panels, (K + 3) / 4, 64] i8

@@ -64,17 +64,23 @@ VectorRecipe::VectorRecipe(GroupedMatmulOp op, int accumulators, bool dot)
   apart = !large && weights > 1;
   auto steps = [](int64_t panels) {
     SmallVector<int64_t, 3> list;
-    if (panels > 1)
+    if (panels > 4)
       list.push_back(panels);
+    if (panels > 1)
+      list.push_back(std::min<int64_t>(panels, 4));
     list.push_back(1);
     return list;
   };
   // A dot product reads pairs of x.
   if (!dot || (x.isLastDimUnitStride() && depth % 2 == 0)) {
-    int64_t rows = large ? 4 : 1;
-    int64_t panels = std::min<int64_t>(4, accumulators / rows) / weights;
-    plans.push_back({rows, steps(panels)});
-    ladders.push_back({large ? SmallVector<int64_t, 4>{4, 2, 1} : SmallVector<int64_t, 4>{1}, {1}});
+    // One row reads as many panels at once as memory serves best.
+    int64_t alone = std::min<int64_t>(large ? 8 : 4, accumulators) / weights;
+    plans.push_back({1, steps(alone)});
+    ladders.push_back({{1}, {1}});
+    if (large) {
+      plans.push_back({4, steps(4 / weights)});
+      ladders.push_back({{4, 2, 1}, {1}});
+    }
   }
   int64_t panels = large && weights == 1 ? 2 : 1;
   int64_t most = std::max<int64_t>((large ? 24 : accumulators) / ((apart ? 1 : weights) * panels), 1);

@@ -51,6 +51,9 @@
 
 // CHECK-LABEL: func.func @product.avx512bf16(
 // CHECK: memref.alloc() {alignment = 64 : i64} : memref<240x96xbf16>
+// CHECK: arith.cmpi sle, %{{.*}}, %c1 :
+// CHECK-COUNT-8: memref.prefetch
+// CHECK-COUNT-8: x86vector.avx512.dot
 // CHECK: arith.cmpi sle, %{{.*}}, %c4 :
 // CHECK: scf.for {{.*}} -> (vector<16xf32>, vector<16xf32>
 // CHECK: x86vector.avx512.dot
@@ -114,19 +117,25 @@ func.func @two(%x: memref<?x40xbf16>, %w: memref<1x2x20x16x2xbf16>, %u: memref<1
 
 // 4096 k of 256 rows do not stay in the cache: two blocks of K, with sums in memory between them. The first block loads a
 // line of zeros 16 times instead; the last one goes on to the epilogue, here rounding by one instruction. One row or two, where
-// reading weights takes the time, are multiplied by vectors: even and odd k of each 32 from zero, as in a tile.
+// reading weights takes the time, are multiplied by vectors: even and odd k of each 32 from zero, as in a tile. One row reads
+// eight panels at once.
 
 // CHECK-LABEL: func.func @deep.amx(
 // CHECK: memref.alloc() {alignment = 64 : i64} : memref<524288xbf16>
-// CHECK: %[[SUMS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<16400xf32>
-// CHECK: vector.store %{{.*}}, %[[SUMS]][%c16384]
-// CHECK: arith.cmpi sle, %{{.*}}, %c2 :
-// CHECK: scf.for %{{.*}} = %c0 to %c128 step %c1 iter_args(%[[SUM0:[^ ]*]] = %{{[^,]*}}, %{{[^,]*}}, %{{[^,]*}}, %{{[^,]*}}) ->
-// CHECK: %[[PARTS:.*]]:8 = scf.for %{{.*}} = %c0 to %c16 step %c1 iter_args(
-// CHECK-COUNT-4: memref.prefetch
-// CHECK-COUNT-8: math.fma
-// CHECK: %[[BOTH:.*]] = arith.addf %[[PARTS]]#0, %[[PARTS]]#4
+// CHECK: %[[SUMS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<32784xf32>
+// CHECK: vector.store %{{.*}}, %[[SUMS]][%c32768]
+// CHECK: arith.cmpi sle, %{{.*}}, %c1 :
+// CHECK: scf.for %{{.*}} = %c0 to %c128 step %c1 iter_args(%[[SUM0:[^ ]*]] = %
+// CHECK: %[[PARTS:.*]]:16 = scf.for %{{.*}} = %c0 to %c16 step %c1 iter_args(
+// CHECK-COUNT-8: memref.prefetch
+// CHECK-COUNT-16: math.fma
+// CHECK: %[[BOTH:.*]] = arith.addf %[[PARTS]]#0, %[[PARTS]]#8
 // CHECK: arith.addf %[[SUM0]], %[[BOTH]]
+// CHECK: } else {
+// CHECK: arith.cmpi sle, %{{.*}}, %c2 :
+// CHECK: scf.for %{{.*}} = %c0 to %c16 step %c1 iter_args(
+// CHECK-COUNT-4: memref.prefetch
+// CHECK-COUNT-16: math.fma
 // CHECK: } else {
 // CHECK: arith.cmpi sle, %{{.*}}, %c16 :
 // CHECK: } else {
@@ -135,14 +144,14 @@ func.func @two(%x: memref<?x40xbf16>, %w: memref<1x2x20x16x2xbf16>, %u: memref<1
 // CHECK: step %c2
 // CHECK: %[[FIRST:.*]] = arith.cmpi eq, %[[BLOCK]], %c0
 // CHECK: %[[STRIDE:.*]] = arith.select %[[FIRST]], %c0, %c16
-// CHECK: %[[AT:.*]] = arith.select %[[FIRST]], %c16384
+// CHECK: %[[AT:.*]] = arith.select %[[FIRST]], %c32768
 // CHECK: amx.tile_load %[[SUMS]][%[[AT]]], %[[STRIDE]]
 // CHECK: %[[LAST:.*]] = arith.cmpi eq, %[[BLOCK]], %c1
 // CHECK: scf.if %[[LAST]]
 // CHECK: x86vector.avx512.cvt.packed.f32_to_bf16
-func.func @deep(%x: memref<?x4096xbf16>, %w: memref<1x4x2048x16x2xbf16>, %groups: memref<2xi32>, %y: memref<?x64xbf16>) {
-  moe.grouped_matmul rows(%x : memref<?x4096xbf16>) weights(%w : memref<1x4x2048x16x2xbf16>) groups(%groups : memref<2xi32>)
-      outs(%y : memref<?x64xbf16>) {
+func.func @deep(%x: memref<?x4096xbf16>, %w: memref<1x8x2048x16x2xbf16>, %groups: memref<2xi32>, %y: memref<?x128xbf16>) {
+  moe.grouped_matmul rows(%x : memref<?x4096xbf16>) weights(%w : memref<1x8x2048x16x2xbf16>) groups(%groups : memref<2xi32>)
+      outs(%y : memref<?x128xbf16>) {
   ^bb0(%a: f32):
     %r = arith.truncf %a : f32 to bf16
     moe.yield %r : bf16
@@ -152,15 +161,21 @@ func.func @deep(%x: memref<?x4096xbf16>, %w: memref<1x4x2048x16x2xbf16>, %groups
 
 // -----
 
-// i8: 64 k in a tile, sums of i32.
+// i8: 64 k in a tile, sums of i32. One row or two by vectors, of eight panels at once, where they lie.
 
 // CHECK-LABEL: func.func @bytes.amx(
 // CHECK: memref.alloc() {alignment = 64 : i64} : memref<32768xi8>
-// CHECK: memref.alloc() {alignment = 64 : i64} : memref<1536xi32>
+// CHECK: memref.alloc() {alignment = 64 : i64} : memref<2048xi32>
+// CHECK: arith.cmpi sle, %{{.*}}, %c1 :
+// CHECK-COUNT-8: memref.prefetch
+// CHECK-COUNT-16: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.512"
+// CHECK: arith.cmpi sle, %{{.*}}, %c2 :
+// CHECK-COUNT-8: memref.prefetch
+// CHECK-COUNT-24: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.512"
 // CHECK: amx.tile_muli %{{.*}} : !amx.tile<16x64xi8>, !amx.tile<16x64xi8>, !amx.tile<16x16xi32>
-func.func @bytes(%x: memref<?x128xi8>, %w: memref<1x4x32x16x4xi8>, %groups: memref<2xi32>, %y: memref<?x64xi32>) {
-  moe.grouped_matmul rows(%x : memref<?x128xi8>) weights(%w : memref<1x4x32x16x4xi8>) groups(%groups : memref<2xi32>)
-      outs(%y : memref<?x64xi32>) {
+func.func @bytes(%x: memref<?x128xi8>, %w: memref<1x8x32x16x4xi8>, %groups: memref<2xi32>, %y: memref<?x128xi32>) {
+  moe.grouped_matmul rows(%x : memref<?x128xi8>) weights(%w : memref<1x8x32x16x4xi8>) groups(%groups : memref<2xi32>)
+      outs(%y : memref<?x128xi32>) {
   ^bb0(%a: i32):
     moe.yield %a : i32
   }
@@ -177,9 +192,7 @@ func.func @bytes(%x: memref<?x128xi8>, %w: memref<1x4x32x16x4xi8>, %groups: memr
 // CHECK: %[[DECODED:.*]] = memref.alloc() {alignment = 64 : i64} : memref<2048xbf16>
 // CHECK: %[[PRODUCTS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<1536xf32>
 // CHECK: %[[SUMS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<1536xf32>
-// CHECK: arith.cmpi sle, %{{.*}}, %c2 :
-// CHECK: %[[ALONE:.*]] = arith.cmpi eq, %{{.*}}, %c1 :
-// CHECK: scf.if %[[ALONE]] {
+// CHECK: arith.cmpi sle, %{{.*}}, %c1 :
 // CHECK: scf.for %{{.*}} = %c0 to %c2 step %c1 iter_args(%[[SUM0:[^ ]*]] = %{{[^,]*}}, %{{[^,]*}}, %{{[^,]*}}, %{{[^,]*}}) ->
 // CHECK: %[[PARTS:.*]]:8 = scf.for %{{.*}} = %c0 to %c4 step %c1 iter_args(
 // CHECK-COUNT-4: memref.prefetch
@@ -188,6 +201,7 @@ func.func @bytes(%x: memref<?x128xi8>, %w: memref<1x4x32x16x4xi8>, %groups: memr
 // CHECK: %[[SCALED:.*]] = arith.mulf %[[BOTH]],
 // CHECK: arith.addf %[[SUM0]], %[[SCALED]]
 // CHECK: } else {
+// CHECK: arith.cmpi sle, %{{.*}}, %c2 :
 // CHECK: arith.cmpi sle, %{{.*}}, %c16 :
 // CHECK: scf.for %{{.*}} = %c0 to %c2 step %c1 {
 // CHECK: scf.for %{{.*}} = %c0 to %c4 step %c1 {
