@@ -25,10 +25,11 @@ struct CudaDevice : testing::Test {
 };
 
 /// Makes the fake driver the one that is found. The loader takes a loaded library for any name that it carries.
-void useFakeDriver(std::initializer_list<std::pair<const char *, const char *>> settings = {}) {
+void useFakeDriver(std::initializer_list<std::pair<const char *, const char *>> settings = {},
+                   const char *driver = MOE_FAKE_DRIVER) {
   for (auto [name, value] : settings)
     setenv(name, value, 1);
-  if (!dlopen(MOE_FAKE_DRIVER, RTLD_NOW | RTLD_GLOBAL)) {
+  if (!dlopen(driver, RTLD_NOW | RTLD_GLOBAL)) {
     fprintf(stderr, "cannot open the fake driver: %s\n", dlerror());
     _Exit(100);
   }
@@ -114,6 +115,27 @@ TEST_F(CudaDevice, ReleasesConstantData) {
     moe_rt_gpu_copy_out(out.data(), moe_rt_gpu_upload(weights.data(), 600), 600);
     return out == weights;
   });
+}
+
+TEST_F(CudaDevice, DescribesTensors) {
+  const int64_t sizes[] = {192, 32}, strides[] = {384};
+  const int32_t box[] = {64, 16};
+  alignas(64) static uint64_t map[16];
+  expectTrue([&] {
+    useFakeDriver();
+    void *data = moe_rt_gpu_alloc(32 * 384);
+    moe_rt_gpu_tensor_map(map, data, MoeGpuBF16, 2, sizes, strides, box, 128);
+    // CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 and CU_TENSOR_MAP_SWIZZLE_128B, then size, stride and box of each dimension.
+    const uint64_t expected[] = {9 << 16 | 2 << 8 | 3, reinterpret_cast<uintptr_t>(data), 192, 0, 64, 32, 384, 16};
+    return std::equal(std::begin(expected), std::end(expected), map) && moe_rt_gpu_architecture() == 75;
+  });
+  EXPECT_EXIT((useFakeDriver(), moe_rt_gpu_tensor_map(map, static_cast<char *>(moe_rt_gpu_alloc(16)) + 8, MoeGpuF16, 2,
+                                                      sizes, strides, box, 128)),
+              testing::ExitedWithCode(3), "GPU: describing a tensor for bulk copies failed: CUDA_ERROR_INVALID_VALUE");
+  EXPECT_EXIT((useFakeDriver({}, MOE_OLD_FAKE_DRIVER),
+               moe_rt_gpu_tensor_map(map, moe_rt_gpu_alloc(16), MoeGpuF16, 2, sizes, strides, box, 128)),
+              testing::ExitedWithCode(1),
+              "^error: expected an NVIDIA driver for CUDA 12 or later but got one without cuTensorMapEncodeTiled");
 }
 
 /// Launches `add` on 6 blocks of 4 threads.

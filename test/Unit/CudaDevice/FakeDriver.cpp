@@ -4,8 +4,9 @@
 //
 // As much of the driver as the runtime uses, with its rules: a call without a current context fails, so does more
 // shared memory than was asked for. The environment says what GPU there is: FAKE_GPU=none|stub, FAKE_GPU_FREE=<bytes>,
-// FAKE_GPU_POOLS=0. Images are texts: the names of their kernels, or "other" for one that is for another GPU. Kernel
-// `add` adds params[1] to each thread's element of params[0].
+// FAKE_GPU_POOLS=0. With MOE_FAKE_DRIVER_IS_OLD it lacks what drivers for CUDA 11 lack. Images are texts: the names of
+// their kernels, or "other" for one that is for another GPU. Kernel `add` adds params[1] to each thread's element of
+// params[0].
 //
 //===----------------------------------------------------------------------===//
 #include "Driver.h"
@@ -128,6 +129,26 @@ Result cuStreamCreate(Stream *stream, unsigned) {
   *stream = onlyStream;
   return current ? Success : invalidContext;
 }
+#ifndef MOE_FAKE_DRIVER_IS_OLD
+/// What was asked for, as numbers: so a test can see it.
+Result cuTensorMapEncodeTiled(void *map, int type, unsigned rank, void *address, const uint64_t *sizes,
+                              const uint64_t *strideBytes, const uint32_t *box, const uint32_t *elementStrides,
+                              int interleave, int swizzle, int, int fill) {
+  if (reinterpret_cast<uintptr_t>(address) % 16 || rank < 1 || rank > 5 || interleave || fill)
+    return invalidValue;
+  auto *words = static_cast<uint64_t *>(map);
+  *words++ = uint64_t(type) << 16 | rank << 8 | unsigned(swizzle);
+  *words++ = reinterpret_cast<uintptr_t>(address);
+  for (unsigned d = 0; d < rank; ++d) {
+    if (elementStrides[d] != 1 || (d && strideBytes[d - 1] % 16))
+      return invalidValue;
+    *words++ = sizes[d];
+    *words++ = d ? strideBytes[d - 1] : 0;
+    *words++ = box[d];
+  }
+  return Success;
+}
+#endif
 Result cuStreamSynchronize(Stream) { return current ? Success : invalidContext; }
 Result cuMemGetInfo_v2(size_t *free, size_t *total) {
   *free = capacity() - used;
