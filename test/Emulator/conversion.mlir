@@ -12,6 +12,8 @@
 // CHECK-DAG: @[[RANGES]] = private constant [2 x { ptr, i64 }] [{ ptr, i64 } { ptr null, i64 64 }, { ptr, i64 } { ptr inttoptr (i64 64 to ptr), i64 40 }]
 // CHECK-DAG: @moe_gpu_kernel_second = hidden constant {{.*}}, i64 0 }
 // CHECK-DAG: private constant { ptr, ptr, i64, i64 } { ptr @moe.module, ptr {{.*}}, i64 2, i64 72 }
+// The architecture is that of the kernel for the newest one.
+// CHECK-DAG: @moe_simt_architecture = weak_odr hidden constant i32 90
 // CHECK-DAG: @moe.executions = private global [3 x i64] zeroinitializer
 // CHECK-NOT: addrspace(3) global
 // CHECK-NOT: llvm.nvvm
@@ -49,7 +51,7 @@ define ptx_kernel void @first(ptr addrspace(1) noalias %p, i32 %n, float %x) "nv
   ret void
 }
 
-define ptx_kernel void @second() {
+define ptx_kernel void @second() "moe.arch"="sm_90a" {
   call void @helper()
   store float 1.0, ptr addrspace(3) @other
   ret void

@@ -11,6 +11,15 @@
 // FUNCTION: error: the kernel emulator does not know the function '__nv_expf', which is called but not defined, in function 'k'
 // RUN: not moe-emulate-kernels %t/no-kernel.ll --llvm-ir 2>&1 | FileCheck %s --check-prefix=NO-KERNEL
 // NO-KERNEL: error: the module has no kernel
+// Products of warpgroups with a transposed matrix, copies for several blocks, and accumulators that go nobody knows where.
+// RUN: not moe-emulate-kernels %t/transposed.ll --llvm-ir 2>&1 | FileCheck %s --check-prefix=TRANSPOSED
+// TRANSPOSED: error: the kernel emulator does not know the assembly '{
+// TRANSPOSED: wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16
+// TRANSPOSED: ' in function 'k'
+// RUN: not moe-emulate-kernels %t/multicast.ll --llvm-ir 2>&1 | FileCheck %s --check-prefix=MULTICAST
+// MULTICAST: error: the kernel emulator does not know the intrinsic 'llvm.nvvm.cp.async.bulk.tensor.g2s.tile.1d' in function 'k'
+// RUN: not moe-emulate-kernels %t/stored.ll --llvm-ir 2>&1 | FileCheck %s --check-prefix=STORED
+// STORED: error: the kernel emulator does not know what happens to the accumulators of a product in function 'k': expected them one by one
 
 //--- intrinsic.ll
 define ptx_kernel void @k(i64 %s, i32 %x) {
@@ -45,5 +54,25 @@ declare float @__nv_expf(float)
 
 //--- no-kernel.ll
 define void @k() {
+  ret void
+}
+
+//--- transposed.ll
+define ptx_kernel void @k(i64 %d) {
+  %r = call { float, float, float, float } asm sideeffect "{\0A.reg .pred p;\0Asetp.ne.b32 p, $10, 0;\0Awgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {$0, $1, $2, $3}, $8, $9, p, $11,  $12, $13,  $14;\0A}\0A", "=f,=f,=f,=f,0,1,2,3,l,l,n,n,n,n,n"(float 0.0, float 0.0, float 0.0, float 0.0, i64 %d, i64 %d, i32 1, i32 1, i32 1, i32 0, i32 1)
+  ret void
+}
+
+//--- multicast.ll
+define ptx_kernel void @k(ptr %map, ptr addrspace(3) %p, ptr addrspace(7) %q) {
+  call void @llvm.nvvm.cp.async.bulk.tensor.g2s.tile.1d(ptr addrspace(7) %q, ptr addrspace(3) %p, ptr %map, i32 0, i16 3, i64 0, i1 true, i1 false, i32 0)
+  ret void
+}
+declare void @llvm.nvvm.cp.async.bulk.tensor.g2s.tile.1d(ptr addrspace(7), ptr addrspace(3), ptr, i32, i16, i64, i1, i1, i32)
+
+//--- stored.ll
+define ptx_kernel void @k(i64 %d, ptr addrspace(1) %p) {
+  %r = call { float, float, float, float } asm sideeffect "{\0A.reg .pred p;\0Asetp.ne.b32 p, $10, 0;\0Awgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {$0, $1, $2, $3}, $8, $9, p, $11,  $12, $13,  $14;\0A}\0A", "=f,=f,=f,=f,0,1,2,3,l,l,n,n,n,n,n"(float 0.0, float 0.0, float 0.0, float 0.0, i64 %d, i64 %d, i32 1, i32 1, i32 1, i32 0, i32 0)
+  store { float, float, float, float } %r, ptr addrspace(1) %p
   ret void
 }

@@ -14,6 +14,11 @@
 
 using namespace moe::test;
 
+/// As converted kernels bring it.
+extern "C" const int32_t moe_simt_architecture = 90;
+
+TEST(Architecture, IsThatOfTheKernels) { EXPECT_EQ(moe_rt_gpu_architecture(), 90); }
+
 /// Expects that the statement ends the process with a message.
 #define EXPECT_FAILURE(statement, message) EXPECT_EXIT(statement, testing::ExitedWithCode(3), message)
 
