@@ -58,12 +58,10 @@ void AmxRecipe::multiplyCodes(OpBuilder &b, const RowTiles &tiles, const RowBloc
   Value rowCount = tiles.lines ? index(b, tileRows) : subtract(b, rows.end, rows.begin);
   loop(b, zero, range.count, 1, [&](OpBuilder &b, Value k) {
     Value block = add(b, range.begin, k), from = tiles.lines ? multiplyBy(b, k, tileSize) : zero;
-    if (tiles.lines) {
+    if (tiles.lines)
       prefetchPanels(b, tiles, rows, panels, range, k);
-      prefetchOutput(b, tiles, rows, panels, k);
-    } else {
+    else
       decodeTile(b, rows.group, panels, block, zero, room, /*fetches=*/true);
-    }
     Value offset = add(b, tiles.start, arith::MulIOp::create(b, loc, k, tiles.tileStep).getResult());
     SmallVector<Value> rowTiles, scales;
     for (int64_t t = 0; t < tiles.count; ++t)

@@ -6,10 +6,12 @@
 // first, which also keeps them from lying 4 KB apart; weights in pairs or quads are tiles as they are: 16 of them make
 // one. Every element is added in the instruction's own order, whatever the number of rows and panels.
 //
-// Loads limit the rate: a multiplication takes as long as one tile from the second-level cache. So three tiles of rows
-// are multiplied with two panels, six sums and two registers for operands, of which one is loaded anew for most
-// multiplications but found in the first-level cache then. What is left over is done by pairs. The tiles of rows that
-// are multiplied together lie together. Rows are done, and stored, while the next ones are multiplied.
+// Loads limit the rate. Two tiles of rows are multiplied with two panels, which takes one load for each multiplication:
+// more sums would leave too few registers to keep operands in. All eight registers are in use; the operands of the next
+// step are loaded as soon as the last multiplication that needs the old ones is under way. Where another thread shares
+// the core, loads and multiplications do not overlap at all, and the fewest loads win by more. A tile of rows that is
+// left over is multiplied alone. The tiles of rows that are multiplied together lie together. Rows are done, and
+// stored, while the next ones are multiplied.
 //
 // Rows of great depth do not stay in the second-level cache. They are done in blocks of K, with the sums of some panels
 // in memory in between.
@@ -75,7 +77,7 @@ AmxRecipe::AmxRecipe(GroupedMatmulOp op)
   plans.push_back({tileRows, steps(maxPanels)});
 
   Plan many{maxBlockRows, steps(2)};
-  together = std::min<int64_t>(maxSums / (weightCount() * many.panelSteps.front()), 3);
+  together = weightCount() * many.panelSteps.front() <= 2 ? 2 : 1;
   int64_t tiles = llvm::divideCeil(depth, tileDepth), most = maxBlockBytes / (maxBlockRows / tileRows * tileBytes);
   blockTiles = tiles;
   if (depth % tileDepth == 0) {
@@ -137,14 +139,8 @@ AmxRecipe::Strides AmxRecipe::oneTile(OpBuilder &b, const RowBlock &rows) {
 
 AmxRecipe::Groups AmxRecipe::groupsOf(OpBuilder &b, const RowBlock &rows) {
   Value tiles = divide(b, add(b, subtract(b, rows.end, rows.begin), tileRows - 1), tileRows);
-  if (together < 3) {
-    Value count = divide(b, add(b, tiles, together - 1), together);
-    return {count, count};
-  }
-  // 3 n tiles, or 2 or 4 more. There are at least two: one is the other plan's.
-  Value pairs = remainder(b, multiplyBy(b, tiles, 2), 3);
-  Value whole = divide(b, subtract(b, tiles, multiplyBy(b, pairs, 2)), 3);
-  return {whole, add(b, whole, pairs)};
+  Value whole = divide(b, tiles, together);
+  return {whole, add(b, whole, remainder(b, tiles, together))};
 }
 
 AmxRecipe::Depth AmxRecipe::depthOf(OpBuilder &b, const DepthBlock *block) {
@@ -203,14 +199,10 @@ void AmxRecipe::packRows(OpBuilder &b, size_t plan, const RowBlock &rows, const 
   Value whole = multiplyBy(b, groupsOf(b, rows).whole, together);
   loop(b, rows.begin, rows.end, 1, [&](OpBuilder &b, Value row) {
     Value position = subtract(b, row, rows.begin), tile = divide(b, position, tileRows);
-    Value width = index(b, together), start = index(b, 0);
-    if (together == 3) {
-      Value isWhole = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, tile, whole);
-      width = arith::SelectOp::create(b, loc, isWhole, width, index(b, 2));
-      start = arith::SelectOp::create(b, loc, isWhole, start, whole);
-    }
-    // The group begins at `tile - inGroup`, and is as many tiles long as those before.
-    Value inGroup = arith::RemUIOp::create(b, loc, subtract(b, tile, start), width);
+    // The group begins at `tile - inGroup`; groups lie one after the other.
+    Value isWhole = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, tile, whole);
+    Value width = arith::SelectOp::create(b, loc, isWhole, index(b, together), index(b, 1));
+    Value inGroup = arith::SelectOp::create(b, loc, isWhole, remainder(b, tile, together), index(b, 0));
     Value first = multiplyBy(b, subtract(b, tile, inGroup), blockTiles * tileSize);
     first = add(b, first, multiplyBy(b, inGroup, tileSize));
     first = add(b, first, multiplyBy(b, remainder(b, position, tileRows), tileDepth));
@@ -261,14 +253,6 @@ void AmxRecipe::prefetchPanels(OpBuilder &b, const RowTiles &tiles, const RowBlo
   });
 }
 
-/// A row of the output in each step, to the second-level cache: most rows there are.
-void AmxRecipe::prefetchOutput(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
-                               Value k) {
-  Value row = add(b, add(b, rows.begin, multiplyBy(b, tiles.first, tileRows)), k);
-  memref::PrefetchOp::create(b, loc, op.getInit(), ValueRange{row, multiplyBy(b, panels.first, panelWidth)},
-                             /*isWrite=*/false, /*localityHint=*/2, /*isDataCache=*/true);
-}
-
 SmallVector<Value> AmxRecipe::buildByVectors(OpBuilder &b, ValueRange rows, Value group, ValueRange panels) {
   if (integers)
     return integers->build(b, rows, group, panels);
@@ -301,38 +285,51 @@ void AmxRecipe::multiplyTiles(OpBuilder &b, const RowTiles &tiles, const RowBloc
   int64_t panelCount = weightCount() * panels.count, sumCount = tiles.count * panelCount;
   Value zero = index(b, 0), sumStride = index(b, panelWidth);
   Depth range = depthOf(b, block);
+  // Operands of the next step are loaded during the present one if there is a register for each.
+  bool loadsAhead = tiles.lines && sumCount + tiles.count + panelCount <= registers;
+  assert((loadsAhead || tiles.count == 1) && "expected registers for more than one tile of rows");
 
-  // Loads next to their first use; `weightTile` loads the tile of a panel. Where registers are too few for the tiles of
-  // all rows, there is one for the last of them, and panels take the rows forwards and backwards in turn.
-  bool keepsRows = sumCount + tiles.count + 1 <= registers;
-  auto step = [&](OpBuilder &b, Value k, ValueRange sums, function_ref<Value(OpBuilder &, int64_t)> weightTile,
-                  bool fetches) {
-    SmallVector<Value> next(sums), rowTiles(tiles.count);
+  // Many rows come from the second-level cache, and so do panels that all of them meet.
+  auto fromSecondLevel = [&](amx::TileLoadOp load) -> Value {
+    if (tiles.lines)
+      load->setAttr(amxFromSecondLevelAttr, b.getUnitAttr());
+    return load;
+  };
+  auto loadRows = [&](OpBuilder &b, Value k, int64_t tile) -> Value {
     Value offset = add(b, tiles.start, arith::MulIOp::create(b, loc, k, tiles.tileStep).getResult());
-    for (int64_t p = 0; p < panelCount; ++p) {
-      Value weight = weightTile(b, p);
-      for (int64_t i = 0; i < tiles.count; ++i) {
-        int64_t t = !keepsRows && p % 2 ? tiles.count - 1 - i : i;
-        Value rowTile = rowTiles[t];
-        if (!rowTile) {
-          if (!keepsRows)
-            llvm::fill(rowTiles, Value());
-          rowTile = rowTiles[t] = amx::TileLoadOp::create(b, loc, operandType, packed,
-                                                          ValueRange{add(b, offset, t * tileSize)}, tiles.rowStep);
-        }
-        Value &sum = next[t * panelCount + p];
-        if (isInteger)
-          sum = amx::TileMulIOp::create(b, loc, sumType, rowTile, weight, sum, /*isZextLhs=*/false,
-                                        /*isZextRhs=*/false);
-        else
-          sum = amx::TileMulFOp::create(b, loc, sumType, rowTile, weight, sum);
-        if (fetches && i == 0 && p == 0)
+    auto load = amx::TileLoadOp::create(b, loc, operandType, packed, ValueRange{add(b, offset, tile * tileSize)},
+                                        tiles.rowStep);
+    return fromSecondLevel(load);
+  };
+  auto loadPanel = [&](OpBuilder &b, Value k, int64_t panel) -> Value {
+    Value firstLine = multiplyBy(b, add(b, range.begin, k), tileRows);
+    auto load =
+        amx::TileLoadOp::create(b, loc, operandType, weights[panel / panels.count],
+                                ValueRange{rows.group, add(b, panels.first, panel % panels.count), firstLine, zero});
+    return fromSecondLevel(load);
+  };
+  auto multiplyAdd = [&](OpBuilder &b, Value row, Value panel, Value &sum) {
+    if (isInteger)
+      sum = amx::TileMulIOp::create(b, loc, sumType, row, panel, sum, /*isZextLhs=*/false, /*isZextRhs=*/false);
+    else
+      sum = amx::TileMulFOp::create(b, loc, sumType, row, panel, sum);
+  };
+  // Operands are in registers already, rows first; each is replaced by that of step `next`, if there is one, as soon
+  // as its last product is under way.
+  auto stepAhead = [&](OpBuilder &b, Value k, MutableArrayRef<Value> sums, MutableArrayRef<Value> operands,
+                       Value next) {
+    MutableArrayRef<Value> rowTiles = operands.take_front(tiles.count), panelTiles = operands.drop_front(tiles.count);
+    for (int64_t t = 0; t < tiles.count; ++t) {
+      for (int64_t p = 0; p < panelCount; ++p) {
+        multiplyAdd(b, rowTiles[t], panelTiles[p], sums[t * panelCount + p]);
+        if (t == 0 && p == 0)
           prefetchPanels(b, tiles, rows, panels, range, k);
+        if (next && t == tiles.count - 1)
+          panelTiles[p] = loadPanel(b, next, p);
       }
+      if (next)
+        rowTiles[t] = loadRows(b, next, t);
     }
-    if (fetches && tiles.lines)
-      prefetchOutput(b, tiles, rows, panels, k);
-    return next;
   };
 
   SmallVector<Value> results;
@@ -347,24 +344,44 @@ void AmxRecipe::multiplyTiles(OpBuilder &b, const RowTiles &tiles, const RowBloc
     for (int64_t i = 0; i < sumCount; ++i)
       results.push_back(amx::TileZeroOp::create(b, loc, sumType));
   }
-  if (wholeTiles() > 0) {
-    auto body = [&](OpBuilder &b, Location, Value k, ValueRange accumulators) {
-      Value firstLine = multiplyBy(b, add(b, range.begin, k), tileRows);
-      auto weightTile = [&](OpBuilder &b, int64_t panel) -> Value {
-        return amx::TileLoadOp::create(
-            b, loc, operandType, weights[panel / panels.count],
-            ValueRange{rows.group, add(b, panels.first, panel % panels.count), firstLine, zero});
-      };
-      scf::YieldOp::create(b, loc, step(b, k, accumulators, weightTile, /*fetches=*/true));
+  if (wholeTiles() > 0 && loadsAhead) {
+    SmallVector<Value> carried(results);
+    for (int64_t t = 0; t < tiles.count; ++t)
+      carried.push_back(loadRows(b, zero, t));
+    for (int64_t p = 0; p < panelCount; ++p)
+      carried.push_back(loadPanel(b, zero, p));
+    auto body = [&](OpBuilder &b, Location, Value k, ValueRange arguments) {
+      SmallVector<Value> next(arguments);
+      MutableArrayRef<Value> values(next);
+      stepAhead(b, k, values.take_front(sumCount), values.drop_front(sumCount), add(b, k, 1));
+      scf::YieldOp::create(b, loc, next);
     };
-    auto loop = scf::ForOp::create(b, loc, zero, range.count, index(b, 1), results, body);
-    results.assign(loop.result_begin(), loop.result_end());
+    Value last = subtract(b, range.count, index(b, 1));
+    carried = scf::ForOp::create(b, loc, zero, last, index(b, 1), carried, body).getResults();
+    MutableArrayRef<Value> values(carried);
+    stepAhead(b, last, values.take_front(sumCount), values.drop_front(sumCount), nullptr);
+    results.assign(carried.begin(), carried.begin() + sumCount);
+  } else if (wholeTiles() > 0) {
+    auto body = [&](OpBuilder &b, Location, Value k, ValueRange arguments) {
+      SmallVector<Value> next(arguments);
+      Value row = loadRows(b, k, 0);
+      for (int64_t p = 0; p < panelCount; ++p) {
+        multiplyAdd(b, row, loadPanel(b, k, p), next[p]);
+        if (p == 0)
+          prefetchPanels(b, tiles, rows, panels, range, k);
+      }
+      scf::YieldOp::create(b, loc, next);
+    };
+    results = scf::ForOp::create(b, loc, zero, range.count, index(b, 1), results, body).getResults();
   }
   if (tails) {
-    auto weightTile = [&](OpBuilder &b, int64_t panel) -> Value {
-      return amx::TileLoadOp::create(b, loc, operandType, tails, ValueRange{index(b, panel), zero, zero});
-    };
-    results = step(b, lastTile(b), results, weightTile, /*fetches=*/false);
+    for (int64_t t = 0; t < tiles.count; ++t) {
+      Value row = loadRows(b, lastTile(b), t);
+      for (int64_t p = 0; p < panelCount; ++p) {
+        Value panel = amx::TileLoadOp::create(b, loc, operandType, tails, ValueRange{index(b, p), zero, zero});
+        multiplyAdd(b, row, panel, results[t * panelCount + p]);
+      }
+    }
   }
   for (auto [number, result] : llvm::enumerate(results))
     amx::TileStoreOp::create(b, loc, sums, ValueRange{add(b, sumStart, int64_t(number) * sumsOfTile)}, result,
@@ -412,29 +429,22 @@ void AmxRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const 
     sumBase = multiplyBy(b, subtract(b, panels.first, block->firstPanel),
                          weightCount() * getPlans()[plan].maxRows / tileRows * sumsOfTile);
   loop(b, zero, groups.count, 1, [&](OpBuilder &b, Value group) {
+    Value isWhole = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, group, groups.whole);
     Value first = multiplyBy(b, group, together), count = index(b, together), sumStart = sumBase;
-    Value isWhole;
-    if (together == 3) {
-      isWhole = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, group, groups.whole);
-      Value inPairs = add(b, multiplyBy(b, group, 2), groups.whole);
-      first = arith::SelectOp::create(b, loc, isWhole, first, inPairs);
-      count = arith::SelectOp::create(b, loc, isWhole, count, index(b, 2));
-    }
+    count = arith::SelectOp::create(b, loc, isWhole, count, index(b, 1));
     if (block)
       sumStart = add(b, sumStart, multiplyBy(b, first, panelCount * sumsOfTile));
     Value start = multiplyBy(b, first, blockTiles * tileSize);
-    auto multiplyGroup = [&](int64_t count) {
+    auto multiplyGroup = [&](OpBuilder &b, int64_t count) {
       multiplyTiles(b, {count, first, start, index(b, count * tileSize), line, lines}, rows, panels, block, sumStart);
     };
-    if (isWhole) {
+    if (together > 1) {
       auto choice = scf::IfOp::create(b, loc, isWhole, /*withElseRegion=*/true);
-      OpBuilder::InsertionGuard guard(b);
-      b.setInsertionPoint(choice.thenYield());
-      multiplyGroup(3);
-      b.setInsertionPoint(choice.elseYield());
-      multiplyGroup(2);
+      OpBuilder whole = choice.getThenBodyBuilder(), rest = choice.getElseBodyBuilder();
+      multiplyGroup(whole, together);
+      multiplyGroup(rest, 1);
     } else {
-      multiplyGroup(together);
+      multiplyGroup(b, 1);
     }
     OpBuilder::InsertionGuard guard(b);
     if (block) {

@@ -12,6 +12,10 @@
 
 namespace moe {
 
+/// On amx.tile_load: the lines are in the second-level cache and will not stay in the first. The load does not put them
+/// there then, and takes less time.
+inline constexpr llvm::StringLiteral amxFromSecondLevelAttr = "moe.from_second_level";
+
 /// Described in AmxRecipe.cpp, which has what all element types share; products of codes are in AmxCodes.cpp.
 class AmxRecipe : public KernelRecipe {
 public:
@@ -31,7 +35,7 @@ public:
 private:
   static constexpr int64_t tileRows = 16, panelWidth = GroupedMatmulOp::panelWidth, sumsOfTile = tileRows * panelWidth;
   /// Tile registers that hold sums at most.
-  static constexpr int64_t maxSums = 6;
+  static constexpr int64_t maxSums = 4;
   /// K of 4-bit weights in a line of packed codes.
   static constexpr int64_t codesOfLine = 8;
 
@@ -40,7 +44,7 @@ private:
   bool hasOneTile(size_t plan) const { return plan + 2 == getPlans().size(); }
   bool usesVectors(size_t plan) const { return plan + 2 < getPlans().size(); }
 
-  /// Tiles of rows, up to `together` of them side by side: first those that fill a group, then (of three) pairs.
+  /// Tiles of rows, `together` of them side by side: groups that are full, then tiles alone.
   struct Groups {
     mlir::Value whole, count; ///< groups that are full, and all
   };
@@ -68,8 +72,6 @@ private:
   void copyTails(mlir::OpBuilder &b, mlir::Value group, const PanelBlock &panels);
   /// The inner loop for some tiles of rows and `panels`. The sums go to `sums` from `sumStart` on, tile by tile; with a
   /// block of K they are added to what is there.
-  void prefetchOutput(mlir::OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
-                      mlir::Value k);
   void multiplyTiles(mlir::OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
                      const DepthBlock *block, mlir::Value sumStart);
   void prefetchPanels(mlir::OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,

@@ -4,6 +4,7 @@
 
 #include "moe/Conversion/Passes.h"
 
+#include "AmxRecipe.h"
 #include "moe/Conversion/IsaLevels.h"
 
 #include "mlir/Conversion/LLVMCommon/TypeConverter.h"
@@ -182,15 +183,26 @@ struct LowerAmxPass : moe::impl::LowerAmxBase<LowerAmxPass> {
       if (uses)
         (level && level->emulatesAmx ? emulated : inRegisters).push_back(function);
     });
-    for (func::FuncOp function : inRegisters)
+    for (func::FuncOp function : inRegisters) {
       if (failed(convert(function, /*emulate=*/false)))
         return signalPassFailure();
+      hintLoads(function);
+    }
     for (func::FuncOp function : emulated)
       if (failed(convert(function, /*emulate=*/true)))
         return signalPassFailure();
   }
 
 private:
+  /// Marked loads: the instruction with a hint that the lines are not worth keeping. The conversion hands attributes
+  /// on.
+  void hintLoads(func::FuncOp function) {
+    function.walk([](LLVM::CallIntrinsicOp load) {
+      if (load->removeAttr(amxFromSecondLevelAttr))
+        load.setIntrin("llvm.x86.tileloaddt164.internal");
+    });
+  }
+
   LogicalResult convert(func::FuncOp function, bool emulate) {
     MLIRContext *context = &getContext();
     RewritePatternSet patterns(context);

@@ -4,13 +4,13 @@
 // RUN:   | FileCheck %s --check-prefix=ARM
 
 // One product at four levels. Tiles: up to 16 rows make one tile, of which one row fills all (a distance of 0 from row to
-// row); more go by three tiles, then by pairs, that lie together: three tiles of rows lie behind each other for each k.
-// 64 k are two steps.
+// row); more go by pairs of tiles that lie together, for each k behind each other, and a tile that is left over. 96 k are
+// three steps; the operands of a step are loaded in the one before.
 
 // CHECK-LABEL: func.func @product.amx(
-// CHECK: %[[W:.*]] = memref.collapse_shape {{.*}} into memref<2x8x32x32xbf16>
-// CHECK: %[[ROWS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<16384xbf16>
-// CHECK: %[[SUMS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<1536xf32>
+// CHECK: %[[W:.*]] = memref.collapse_shape {{.*}} into memref<2x8x48x32xbf16>
+// CHECK: %[[ROWS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<24576xbf16>
+// CHECK: %[[SUMS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<1024xf32>
 // CHECK: step %c256
 // CHECK: arith.cmpi sle, %{{.*}}, %c16 :
 // CHECK: vector.store %{{.*}}, %[[ROWS]]
@@ -18,35 +18,34 @@
 // CHECK: %[[ALONE:.*]] = arith.cmpi eq, %{{.*}}, %c1 :
 // CHECK: %[[STRIDE:.*]] = arith.select %[[ALONE]], %c0, %c32
 // CHECK: scf.for {{.*}} -> (!amx.tile<16x16xf32>, !amx.tile<16x16xf32>, !amx.tile<16x16xf32>, !amx.tile<16x16xf32>)
-// CHECK: amx.tile_load %[[W]]
 // CHECK: amx.tile_load %[[ROWS]][%{{.*}}], %[[STRIDE]]
+// CHECK: amx.tile_load %[[W]]
 // CHECK: amx.tile_mulf
 // CHECK-COUNT-4: memref.prefetch %[[W]][{{.*}}], read, locality<3>, data
-// CHECK: arith.select %{{.*}}, %c3, %c2 :
+// CHECK: arith.select %{{.*}}, %c2, %c1 :
 // CHECK: vector.store %{{.*}}, %[[ROWS]]
 // CHECK: scf.for %{{.*}} = %c0 to %c8 step %c2
 // CHECK: scf.for %{{.*}} = %c0 to %{{.*}} step %c1
 // CHECK: scf.if
-// CHECK: scf.for %{{.*}} = %c0 to %c2 step %c1 iter_args({{.*}}) -> (!amx.tile<16x16xf32>, !amx.tile<16x16xf32>, !amx.tile<16x16xf32>, !amx.tile<16x16xf32>, !amx.tile<16x16xf32>, !amx.tile<16x16xf32>)
-// CHECK: %[[W0:.*]] = amx.tile_load %[[W]]
-// CHECK: %[[R0:.*]] = amx.tile_load %[[ROWS]][%[[AT0:.*]]], %c32
+// CHECK-COUNT-2: amx.tile_load %[[ROWS]][%{{.*}}], %c32 {moe.from_second_level}
+// CHECK-COUNT-2: amx.tile_load %[[W]][{{.*}}] {moe.from_second_level}
+// CHECK: scf.for %{{.*}} = %c0 to %c2 step %c1 iter_args({{.*}}, %[[R0:.*]] = %{{.*}}, %[[R1:.*]] = %{{.*}}, %[[W0:.*]] = %{{.*}}, %[[W1:.*]] = %{{.*}}) ->
 // CHECK: amx.tile_mulf %[[R0]], %[[W0]],
 // CHECK-COUNT-2: memref.prefetch %[[W]][{{.*}}], read, locality<2>, data
-// CHECK: %[[R1:.*]] = amx.tile_load %[[ROWS]][%[[AT1:.*]]], %c32
+// CHECK: amx.tile_mulf %[[R0]], %[[W1]],
+// CHECK: %[[NEXTR0:.*]] = amx.tile_load %[[ROWS]]
 // CHECK: amx.tile_mulf %[[R1]], %[[W0]],
-// CHECK: %[[R2:.*]] = amx.tile_load %[[ROWS]]
-// CHECK: amx.tile_mulf %[[R2]], %[[W0]],
-// CHECK: %[[W1:.*]] = amx.tile_load %[[W]]
-// CHECK: amx.tile_mulf %[[R2]], %[[W1]],
-// CHECK: %[[AGAIN1:.*]] = amx.tile_load %[[ROWS]]
-// CHECK: amx.tile_mulf %[[AGAIN1]], %[[W1]],
-// CHECK: %[[AGAIN0:.*]] = amx.tile_load %[[ROWS]]
-// CHECK: amx.tile_mulf %[[AGAIN0]], %[[W1]],
-// CHECK: memref.prefetch %{{.*}} : memref<?x128xf32>
-// CHECK-COUNT-6: amx.tile_store %[[SUMS]]
-// CHECK: } else {
-// CHECK: scf.for {{.*}} -> (!amx.tile<16x16xf32>, !amx.tile<16x16xf32>, !amx.tile<16x16xf32>, !amx.tile<16x16xf32>)
+// CHECK: %[[NEXTW0:.*]] = amx.tile_load %[[W]]
+// CHECK: amx.tile_mulf %[[R1]], %[[W1]],
+// CHECK: %[[NEXTW1:.*]] = amx.tile_load %[[W]]
+// CHECK: %[[NEXTR1:.*]] = amx.tile_load %[[ROWS]]
+// CHECK: scf.yield {{.*}}, %[[NEXTR0]], %[[NEXTR1]], %[[NEXTW0]], %[[NEXTW1]] :
+// CHECK-NOT: amx.tile_load
+// CHECK-COUNT-4: amx.tile_mulf
 // CHECK-COUNT-4: amx.tile_store %[[SUMS]]
+// CHECK: } else {
+// CHECK: scf.for {{.*}} -> (!amx.tile<16x16xf32>, !amx.tile<16x16xf32>, !amx.tile<16x32xbf16>, !amx.tile<16x32xbf16>, !amx.tile<16x32xbf16>)
+// CHECK-COUNT-2: amx.tile_store %[[SUMS]]
 // CHECK: vector.load %[[SUMS]]
 
 // CHECK-LABEL: func.func @product.avx512bf16(
@@ -60,7 +59,7 @@
 // CHECK: step %c12
 
 // CHECK-LABEL: func.func @product.avx512(
-// CHECK: memref.alloc() {alignment = 64 : i64} : memref<240x80xf32>
+// CHECK: memref.alloc() {alignment = 64 : i64} : memref<240x112xf32>
 // CHECK: arith.cmpi sle, %{{.*}}, %c4 :
 // CHECK: math.fma
 // CHECK: step %c12
@@ -81,8 +80,8 @@
 // CHECK-LABEL: func.func @product.avx2(
 // CHECK: arith.cmpi sle, %{{.*}}, %c1 :
 // CHECK: step %c6
-func.func @product(%x: memref<?x64xbf16>, %w: memref<2x8x32x16x2xbf16>, %groups: memref<3xi32>, %y: memref<?x128xf32>) {
-  moe.grouped_matmul rows(%x : memref<?x64xbf16>) weights(%w : memref<2x8x32x16x2xbf16>) groups(%groups : memref<3xi32>)
+func.func @product(%x: memref<?x96xbf16>, %w: memref<2x8x48x16x2xbf16>, %groups: memref<3xi32>, %y: memref<?x128xf32>) {
+  moe.grouped_matmul rows(%x : memref<?x96xbf16>) weights(%w : memref<2x8x48x16x2xbf16>) groups(%groups : memref<3xi32>)
       outs(%y : memref<?x128xf32>) {
   ^bb0(%a: f32):
     moe.yield %a : f32
@@ -190,8 +189,8 @@ func.func @bytes(%x: memref<?x128xi8>, %w: memref<1x8x32x16x4xi8>, %groups: memr
 
 // CHECK-LABEL: func.func @codes.amx(
 // CHECK: %[[DECODED:.*]] = memref.alloc() {alignment = 64 : i64} : memref<2048xbf16>
-// CHECK: %[[PRODUCTS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<1536xf32>
-// CHECK: %[[SUMS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<1536xf32>
+// CHECK: %[[PRODUCTS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<1024xf32>
+// CHECK: %[[SUMS:.*]] = memref.alloc() {alignment = 64 : i64} : memref<1024xf32>
 // CHECK: arith.cmpi sle, %{{.*}}, %c1 :
 // CHECK: scf.for %{{.*}} = %c0 to %c2 step %c1 iter_args(%[[SUM0:[^ ]*]] = %{{[^,]*}}, %{{[^,]*}}, %{{[^,]*}}, %{{[^,]*}}) ->
 // CHECK: %[[PARTS:.*]]:8 = scf.for %{{.*}} = %c0 to %c4 step %c1 iter_args(

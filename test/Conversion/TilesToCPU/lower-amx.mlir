@@ -1,11 +1,13 @@
 // RUN: moe-opt %s --moe-lower-amx | FileCheck %s
 
-// Tiles in registers, carried by a loop.
+// Tiles in registers, carried by a loop; one load with a hint.
 // CHECK-LABEL: func.func @registers(
 // CHECK: %[[ZERO:.*]] = llvm.call_intrinsic "llvm.x86.tilezero.internal"
 // CHECK: %[[SUM:.*]] = scf.for {{.*}} iter_args(%[[OLD:.*]] = %[[ZERO]]) -> (!llvm.x86_amx)
 // CHECK: %[[A:.*]] = llvm.call_intrinsic "llvm.x86.tileloadd64.internal"
-// CHECK: %[[NEW:.*]] = llvm.call_intrinsic "llvm.x86.tdpbf16ps.internal"({{.*}}, %[[OLD]], %[[A]], %{{.*}})
+// CHECK: %[[B:.*]] = llvm.call_intrinsic "llvm.x86.tileloaddt164.internal"
+// CHECK-NOT: moe.from_second_level
+// CHECK: %[[NEW:.*]] = llvm.call_intrinsic "llvm.x86.tdpbf16ps.internal"({{.*}}, %[[OLD]], %[[A]], %[[B]])
 // CHECK: scf.yield %[[NEW]]
 // CHECK: llvm.call_intrinsic "llvm.x86.tilestored64.internal"({{.*}}, %[[SUM]])
 func.func @registers(%a: memref<?x16x32xbf16>, %b: memref<?x16x32xbf16>, %c: memref<16x16xf32>, %n: index)
@@ -15,7 +17,7 @@ func.func @registers(%a: memref<?x16x32xbf16>, %b: memref<?x16x32xbf16>, %c: mem
   %zero = amx.tile_zero : !amx.tile<16x16xf32>
   %sum = scf.for %k = %c0 to %n step %c1 iter_args(%old = %zero) -> !amx.tile<16x16xf32> {
     %left = amx.tile_load %a[%k, %c0, %c0] : memref<?x16x32xbf16> into !amx.tile<16x32xbf16>
-    %right = amx.tile_load %b[%k, %c0, %c0] : memref<?x16x32xbf16> into !amx.tile<16x32xbf16>
+    %right = amx.tile_load %b[%k, %c0, %c0] {moe.from_second_level} : memref<?x16x32xbf16> into !amx.tile<16x32xbf16>
     %new = amx.tile_mulf %left, %right, %old : !amx.tile<16x32xbf16>, !amx.tile<16x32xbf16>, !amx.tile<16x16xf32>
     scf.yield %new : !amx.tile<16x16xf32>
   }
@@ -46,7 +48,7 @@ func.func @memory(%a: memref<?xi8>, %b: memref<?x16x64xi8>, %c: memref<16x16xi32
   %zero = amx.tile_zero : !amx.tile<16x16xi32>
   %sum = scf.for %k = %c0 to %n step %c1 iter_args(%old = %zero) -> !amx.tile<16x16xi32> {
     %left = amx.tile_load %a[%k], %c0 : memref<?xi8> into !amx.tile<16x64xi8>
-    %right = amx.tile_load %b[%k, %c0, %c0] : memref<?x16x64xi8> into !amx.tile<16x64xi8>
+    %right = amx.tile_load %b[%k, %c0, %c0] {moe.from_second_level} : memref<?x16x64xi8> into !amx.tile<16x64xi8>
     %new = amx.tile_muli %left, %right zext, %old : !amx.tile<16x64xi8>, !amx.tile<16x64xi8>, !amx.tile<16x16xi32>
     scf.yield %new : !amx.tile<16x16xi32>
   }
