@@ -21,8 +21,8 @@
 // bf16 first: those of a step over panels once for all rows of a block, or one after the other where there is only one
 // tile of rows.
 //
-// One row or two are multiplied by vectors, bf16 in the order of the tiles: reading weights is what takes time then,
-// and vectors take a line of each panel in turn, where tiles take 16 of one. Codes are decoded in registers.
+// Few rows are multiplied by vectors, bf16 in the order of the tiles: reading weights is what takes time then, and
+// vectors take a line of each panel in turn, where tiles take 16 of one. Codes are decoded in registers.
 //
 // Rows that fill no tile are not cleared: they only reach sums that nobody reads. Where K is no multiple of a tile's, x
 // ends in zeros, and the last tile of a panel is a copy that does too: what lies behind a panel may be anything.
@@ -49,9 +49,6 @@ static constexpr int64_t maxBlockRows = 256, maxBlockBytes = 1 << 20;
 static constexpr int64_t maxSumBytes = 2 << 20;
 /// Tile registers.
 static constexpr int64_t registers = 8;
-/// Most rows that are multiplied by vectors. One row reads as many panels at once as memory serves best; two rows have
-/// registers for half as many sums each.
-static constexpr int64_t vectorRows = 2, streamsOfOneRow = 8;
 
 AmxRecipe::AmxRecipe(GroupedMatmulOp op)
     : KernelRecipe(op.getLoc()), op(op), depth(op.getDepth()), isInteger(op.isInteger()),
@@ -70,10 +67,18 @@ AmxRecipe::AmxRecipe(GroupedMatmulOp op)
   // Short panels of bf16 would gain little.
   constexpr int64_t minVectorDepth = 512;
   bool isLong = depth % MicroKernelBuilder::tileDepth == 0 && depth >= minVectorDepth;
-  if (isInteger || op.getFormat() || isLong) {
-    plans.push_back({1, steps(op.getFormat() ? maxPanels : streamsOfOneRow)});
-    plans.push_back({vectorRows, steps(isInteger ? streamsOfOneRow : maxPanels)});
-  }
+  auto byVectors = [&](ArrayRef<KernelShape> shapes) {
+    for (const KernelShape &shape : shapes)
+      plans.push_back({shape.rows, steps(shape.panels)});
+    vectorRows = plans.back().maxRows;
+  };
+  // As many panels as registers have room for, and at most the eight streams that memory serves best.
+  if (op.getFormat())
+    byVectors({{1, 4}, {2, 4}});
+  else if (isInteger)
+    byVectors({{1, 8}, {2, 8}});
+  else if (isLong)
+    byVectors({{1, 8}});
   plans.push_back({tileRows, steps(maxPanels)});
 
   Plan many{maxBlockRows, steps(2)};
@@ -230,26 +235,42 @@ void AmxRecipe::copyTails(OpBuilder &b, Value group, const PanelBlock &panels) {
     }
 }
 
-/// One row tile: the lines of the panels' tiles some steps ahead, to the first-level cache. More: a share of the panels
-/// of the next step, to the second-level cache, so that all rows together fetch them all.
+void AmxRecipe::prefetchLines(OpBuilder &b, Value group, Value panel, int64_t count, Value line, int64_t locality) {
+  for (Value weight : weights)
+    for (int64_t p = 0; p < count; ++p)
+      memref::PrefetchOp::create(b, loc, weight, ValueRange{group, add(b, panel, p), line, index(b, 0)},
+                                 /*isWrite=*/false, locality, /*isDataCache=*/true);
+}
+
+/// One row tile: the lines of the panels' tiles some steps ahead, to the first-level cache, and the next panels to the
+/// second, each from its begin and from its middle: memory serves eight streams faster than four. More: a share of the
+/// panels of the next step, to the second-level cache, so that all rows together fetch them all.
 void AmxRecipe::prefetchPanels(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
                                const Depth &range, Value k) {
-  constexpr int64_t stepsAhead = 4;
   int64_t linesOfTile = codes ? tileDepth / codesOfLine : tileRows;
-  Value panel = panels.first, first = multiplyBy(b, add(b, k, stepsAhead), linesOfTile), lines = index(b, linesOfTile);
+  Value next = add(b, panels.first, panels.count); // panels lie one after the other
   if (tiles.lines) {
-    panel = add(b, panel, panels.count); // panels lie one after the other
-    first = add(b, multiplyBy(b, tiles.first, blockTiles), multiplyBy(b, k, tiles.count));
+    Value first = add(b, multiplyBy(b, tiles.first, blockTiles), multiplyBy(b, k, tiles.count));
     first = arith::MulIOp::create(b, loc, first, tiles.lines);
     first = add(b, first, multiplyBy(b, range.begin, linesOfTile));
-    lines = multiplyBy(b, tiles.lines, tiles.count);
+    loop(b, first, add(b, first, multiplyBy(b, tiles.lines, tiles.count)), 1,
+         [&](OpBuilder &b, Value line) { prefetchLines(b, rows.group, next, panels.count, line, /*locality=*/2); });
+    return;
   }
-  int64_t locality = tiles.lines ? 2 : 3;
-  loop(b, first, add(b, first, lines), 1, [&](OpBuilder &b, Value line) {
-    for (Value weight : weights)
-      for (int64_t p = 0; p < panels.count; ++p)
-        memref::PrefetchOp::create(b, loc, weight, ValueRange{rows.group, add(b, panel, p), line, index(b, 0)},
-                                   /*isWrite=*/false, locality, /*isDataCache=*/true);
+  constexpr int64_t stepsAhead = 2, streams = 2;
+  Value first = multiplyBy(b, add(b, k, stepsAhead), linesOfTile);
+  loop(b, first, add(b, first, linesOfTile), 1, [&](OpBuilder &b, Value line) {
+    prefetchLines(b, rows.group, panels.first, panels.count, line, /*locality=*/3);
+  });
+  // Behind the last panels are those of another product.
+  Value end = b.createOrFold<memref::DimOp>(loc, weights.front(), 1);
+  Value exists = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, next, end);
+  next = arith::SelectOp::create(b, loc, exists, next, panels.first);
+  first = multiplyBy(b, k, linesOfTile / streams);
+  loop(b, first, add(b, first, linesOfTile / streams), 1, [&](OpBuilder &b, Value line) {
+    for (int64_t stream = 0; stream < streams; ++stream)
+      prefetchLines(b, rows.group, next, panels.count, add(b, line, stream * wholeTiles() * linesOfTile / streams),
+                    /*locality=*/2);
   });
 }
 

@@ -74,6 +74,9 @@ private:
   /// block of K they are added to what is there.
   void multiplyTiles(mlir::OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
                      const DepthBlock *block, mlir::Value sumStart);
+  /// Fetches line `line` of `count` panels of each weight operand.
+  void prefetchLines(mlir::OpBuilder &b, mlir::Value group, mlir::Value panel, int64_t count, mlir::Value line,
+                     int64_t locality);
   void prefetchPanels(mlir::OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
                       const Depth &range, mlir::Value k);
 
@@ -100,6 +103,7 @@ private:
   std::unique_ptr<CodeKernelBuilder> codes;       ///< of 4-bit weights
   std::unique_ptr<MicroKernelBuilder> vectors;    ///< of bf16
   std::unique_ptr<IntegerKernelBuilder> integers; ///< of i8
+  int64_t vectorRows = 0;                         ///< most rows that vectors multiply
   GatheredRows gathered;                          ///< the rows that vectors multiply
   mlir::Value decoded;                            ///< of 4-bit weights: panels x tiles of k x 16 x 32
   mlir::Value products;                           ///< of codes: tiles of one k
