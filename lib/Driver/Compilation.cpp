@@ -185,6 +185,7 @@ llvm::Error Compilation::runPhase(Phase phase) {
     PipelineOptions pipeline;
     pipeline.target = isGPU() ? Target::CUDA : Target::CPU;
     pipeline.isaLevels.assign(levels.begin(), levels.end());
+    pipeline.gpuArchitectures.assign(options.gpuArch.begin(), options.gpuArch.end());
     pipeline.reference = options.reference;
     pipeline.quantizeExperts = options.quantize;
     pipeline.quantizeOthers = options.quantizeOthers;

@@ -189,7 +189,7 @@ void buildPhase(OpPassManager &pm, Phase phase, const PipelineOptions &options) 
     return buildBufferize(pm, options);
   case Phase::Kernel:
     if (options.target == Target::CUDA)
-      return addGPUKernelPasses(pm);
+      return addGPUKernelPasses(pm, options.gpuArchitectures);
     return addKernelPasses(pm, options.isaLevels);
   case Phase::LLVM:
     return options.target == Target::CUDA ? addGPULLVMPasses(pm) : addLLVMPasses(pm);
@@ -219,6 +219,7 @@ namespace {
 struct CommandLineOptions : PassPipelineOptions<CommandLineOptions> {
   ListOption<std::string> isa{*this, "isa", llvm::cl::desc("Instruction-set levels, best first (default: all)")};
   Option<std::string> target{*this, "target", llvm::cl::desc("cpu or cuda"), llvm::cl::init("cpu")};
+  ListOption<std::string> gpuArch{*this, "gpu-arch", llvm::cl::desc("Architectures of target cuda")};
   Option<bool> reference{*this, "reference", llvm::cl::desc("Lower by the reference semantics"), llvm::cl::init(false)};
   Option<std::string> quantize{*this, "quantize", llvm::cl::desc("Format of the experts' weights")};
   Option<std::string> quantizeOthers{*this, "quantize-others", llvm::cl::desc("Format of the other weights")};
@@ -228,6 +229,7 @@ struct CommandLineOptions : PassPipelineOptions<CommandLineOptions> {
     PipelineOptions options;
     options.isaLevels.assign(isa.begin(), isa.end());
     options.target = target == "cuda" ? Target::CUDA : Target::CPU;
+    options.gpuArchitectures.assign(gpuArch.begin(), gpuArch.end());
     options.reference = reference;
     options.quantizeExperts = quantize;
     options.quantizeOthers = quantizeOthers;

@@ -100,6 +100,40 @@ def JoinKernels : Pass<"moe-join-kernels", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect", "::mlir::scf::SCFDialect"];
 }
 
+def AddWgmmaKernels : Pass<"moe-add-wgmma-kernels", "::mlir::ModuleOp"> {
+  let summary = "kernels for sm_90a beside those of products of many rows";
+  let description = [{
+    A kernel that does nothing but a product of tiles of many rows, of bf16 or f16, gets a twin for sm_90a (attribute
+    `moe.arch`): a block of three warpgroups, one of which has tiles copied into a ring of stages in shared memory, by TMA and
+    where rows are gathered by asynchronous copies, while two multiply 64 rows each with 256 columns of all weights together
+    (128 where there are not more) by wgmma m64n256k16. Barriers in shared memory (mbarrier) tell the roles of full and of
+    empty stages. Each sum has the same order as in the other kernel: k ascending, 16 at a time.
+
+    The host launches the twin where the runtime has a device of sm_90 and the groups have `many-rows` rows or more on
+    average. The twin's last parameters are tensor maps by value, which the host makes for each launch.
+
+    ```mlir
+    gpu.launch_func @kernels::@k blocks in (%n, %c1, %c1) threads in (%c128, %c1, %c1) args(...)
+    // becomes
+    %arch = call @moe_rt_gpu_architecture() : () -> i32
+    %fits = ... // %arch is 90, and there are many rows
+    scf.if %fits {
+      call @moe_rt_gpu_tensor_map(%map, ...)
+      gpu.launch_func @kernels::@k_sm_90a blocks in (%n, %c1, %c1) threads in (%c384, %c1, %c1)
+          dynamic_shared_memory_size %bytes args(..., %map : !llvm.ptr)
+    } else {
+      ... // as before
+    }
+    ```
+  }];
+  let options = [
+    Option<"manyRows", "many-rows", "int64_t", "128", "Rows of a group, on average, from which on the host takes these kernels">
+  ];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::func::FuncDialect", "::mlir::gpu::GPUDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+}
+
 def FreeDeviceBuffers : Pass<"moe-free-device-buffers", "::mlir::func::FuncOp"> {
   let summary = "free buffers of host functions after their last use";
   let description = [{

@@ -4,9 +4,11 @@
 #ifndef MOE_CONVERSION_TILESTOGPU_H
 #define MOE_CONVERSION_TILESTOGPU_H
 
+#include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
 
 #include <cstdint>
+#include <string>
 
 namespace mlir {
 class OpPassManager;
@@ -18,13 +20,15 @@ namespace moe {
 constexpr llvm::StringLiteral gpuLevel = "cuda";
 /// The gpu.module with all kernels of a program.
 constexpr llvm::StringLiteral gpuKernelModule = "kernels";
+/// Attribute of a kernel, in the LLVM dialect and in LLVM IR: the only architecture that can run it.
+constexpr llvm::StringLiteral gpuArchitectureAttr = "moe.arch";
 /// Most rows in a tile of a grouped matmul.
 constexpr int64_t gpuTileRows = 128;
 
 /// Adds the passes of the phase `kernel` for GPUs to `pm`, which must be at a module. Before: functions on memrefs
 /// without deallocations. After: host functions that allocate and launch, and `gpu.module @kernels` with the kernels as
-/// loops of one thread.
-void addGPUKernelPasses(mlir::OpPassManager &pm);
+/// loops of one thread. With sm_90a in `architectures` there are kernels for it beside the others.
+void addGPUKernelPasses(mlir::OpPassManager &pm, llvm::ArrayRef<std::string> architectures);
 
 /// Adds the passes of the phase `llvm` for GPUs. Before: what addGPUKernelPasses leaves. After: LLVM dialect on both
 /// sides; the host calls the runtime of moe/Runtime/Gpu.h, kernels are functions with `nvvm.kernel`.

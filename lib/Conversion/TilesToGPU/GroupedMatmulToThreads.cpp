@@ -6,6 +6,7 @@
 
 #include "Kernel.h"
 #include "MmaKernelBuilder.h"
+#include "TensorCoreBuilder.h"
 #include "TileOffsets.h"
 #include "dialect/Moe/IR/MoeOps.h"
 #include "lib/Conversion/TilesToCPU/Epilogue.h"
@@ -24,8 +25,6 @@ namespace moe {
 
 using namespace mlir;
 using namespace moe;
-
-static Type elementOf(Value memref) { return cast<MemRefType>(memref.getType()).getElementType(); }
 
 static LogicalResult check(GroupedMatmulOp op) {
   if (op.isPacked() || op.isInteger() || op.getFormat())

@@ -99,7 +99,10 @@ LogicalResult Lowering::lower(gpu::LaunchFuncOp launch) {
   SmallVector<Value> values;
   SmallVector<Type> fields;
   for (Value operand : launch.getKernelOperands()) {
-    if (isa<BaseMemRefType>(operand.getType()))
+    // What a kernel takes by value lies in memory already.
+    if (isa<LLVM::LLVMPointerType>(operand.getType()))
+      values.push_back(operand);
+    else if (isa<BaseMemRefType>(operand.getType()))
       values.push_back(pointerTo(operand));
     else if (operand.getType().isIndex())
       values.push_back(toI64(operand));
@@ -122,8 +125,11 @@ LogicalResult Lowering::lower(gpu::LaunchFuncOp launch) {
   }
   for (auto [position, value] : llvm::enumerate(values)) {
     auto at = static_cast<int32_t>(position);
-    Value slot = LLVM::GEPOp::create(b, loc, pointer, structType, storage, ArrayRef<LLVM::GEPArg>{0, at});
-    LLVM::StoreOp::create(b, loc, value, slot);
+    Value slot = value;
+    if (!isa<LLVM::LLVMPointerType>(launch.getKernelOperands()[position].getType())) {
+      slot = LLVM::GEPOp::create(b, loc, pointer, structType, storage, ArrayRef<LLVM::GEPArg>{0, at});
+      LLVM::StoreOp::create(b, loc, value, slot);
+    }
     Value entry = LLVM::GEPOp::create(b, loc, pointer, tableType, table, ArrayRef<LLVM::GEPArg>{0, at});
     LLVM::StoreOp::create(b, loc, slot, entry);
   }

@@ -21,10 +21,8 @@
 #include "MmaKernelBuilder.h"
 
 #include "Kernel.h"
-#include "TensorCoreBuilder.h"
+#include "ProductBuilder.h"
 #include "TileOffsets.h"
-#include "dialect/Moe/IR/MoeOps.h"
-#include "lib/Conversion/TilesToCPU/Epilogue.h"
 
 #include "mlir/AsmParser/AsmParser.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -32,9 +30,6 @@
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
-#include "mlir/Dialect/Vector/IR/VectorOps.h"
-
-#include <numeric>
 
 using namespace mlir;
 using namespace moe;
@@ -43,9 +38,6 @@ static constexpr int64_t rowBytes = MmaShape::depth * 2;
 static constexpr int64_t chunksPerRow = rowBytes / 16;
 /// Rows that the threads of a block copy at a time.
 static constexpr int64_t rowsPerCopy = mmaThreads / chunksPerRow;
-
-/// What a thread stores at once.
-static constexpr int64_t storeBytes = 16;
 
 /// Bytes of the asynchronous copies that rows of 16-bit elements of `memref` along `dim` are made of: the most that
 /// every row begins and ends at a multiple of. None if no copy is so small.
@@ -75,14 +67,13 @@ std::optional<MmaShape> moe::chooseMmaShape(GroupedMatmulOp op, bool fewRows) {
 }
 
 namespace {
-class MmaBuilder : TensorCoreBuilder {
+class MmaBuilder : ProductBuilder {
 public:
   MmaBuilder(GroupedMatmulOp op, const MmaShape &shape, gpu::GPUFuncOp kernel)
-      : TensorCoreBuilder(op), op(op), shape(shape), kernel(kernel), weights(op.getWeights().size()),
-        perWeight(shape.columns / weights), perWarp(perWeight / shape.warpColumns),
-        rowFragments(shape.rows / shape.warpRows / fragment), columnFragments(weights * perWarp / fragment) {
-    int64_t elementBytes = llvm::divideCeil(elementOf(op.getInit()).getIntOrFloatBitWidth(), 8);
-    run = 2 * std::min(perWarp / 8, std::clamp<int64_t>(storeBytes / elementBytes / 2, 2, 4));
+      : ProductBuilder(op), shape(shape), kernel(kernel), perWeight(shape.columns / weights),
+        perWarp(perWeight / shape.warpColumns), rowFragments(shape.rows / shape.warpRows / fragment),
+        columnFragments(weights * perWarp / fragment) {
+    run = std::min(run, perWarp / 4);
   }
 
   void build();
@@ -100,7 +91,6 @@ private:
   Fragments loadFragments(Value stage, int64_t half);
   void multiply(const Fragments &fragments, MutableArrayRef<Value> sums, bool reversed);
   void epilogue(Value firstRow, Value firstColumn, ArrayRef<Value> sums);
-  void store(Value row, Value column, ArrayRef<Value> rowScalars, ArrayRef<SmallVector<Value>> columns);
   /// Until the next tile is there, for all threads.
   void wait() {
     NVVM::CpAsyncWaitGroupOp::create(b, loc, shape.stages - 2);
@@ -119,13 +109,10 @@ private:
     return make<arith::XOrIOp>(chunk, make<arith::RemUIOp>(make<arith::DivUIOp>(row, rowsPerSet), chunksPerRow));
   }
 
-  GroupedMatmulOp op;
   MmaShape shape;
   gpu::GPUFuncOp kernel;
-  int64_t weights, perWeight, perWarp, rowFragments, columnFragments;
-  int64_t run; ///< neighbouring columns of a weight that a thread has sums of
+  int64_t perWeight, perWarp, rowFragments, columnFragments;
 
-  Value begin, rows, columns;              ///< of the tile, i32
   Value lane, warpRow, warpColumn;         ///< i32
   Value copyRow, copyOffset;               ///< of this thread, i32
   Value copyChunkA, copyChunkB;            ///< of the rows, i32
@@ -139,11 +126,7 @@ private:
 } // namespace
 
 void MmaBuilder::prepare() {
-  auto [first, end] = getTileOffsets(op);
-  begin = first;
-  rows = make<arith::SubIOp>(end, begin);
-  columns = toI32(b.createOrFold<memref::DimOp>(loc, op.getInit(), 1));
-
+  prepareTile();
   allocateShared(kernel, shape.sharedBytes());
   Value thread = toI32(gpu::ThreadIdOp::create(b, loc, gpu::Dimension::x));
   lane = make<arith::AndIOp>(thread, warpSize - 1);
@@ -289,31 +272,7 @@ void MmaBuilder::multiply(const Fragments &fragments, MutableArrayRef<Value> sum
     }
 }
 
-/// Neighbouring columns of a row from `column` on; `columns` has the sums of each.
-void MmaBuilder::store(Value row, Value column, ArrayRef<Value> rowScalars, ArrayRef<SmallVector<Value>> columns) {
-  SmallVector<Value> results;
-  for (auto [number, sums] : llvm::enumerate(columns)) {
-    SmallVector<Value> arguments(sums);
-    llvm::append_range(arguments, rowScalars);
-    Value at = make<arith::AddIOp>(column, number);
-    for (Value scalars : op.getColumnScalars())
-      arguments.push_back(memref::LoadOp::create(b, loc, scalars, ValueRange{index(0), at}));
-    results.push_back(cloneScalarEpilogue(b, op.getEpilogue().front(), arguments));
-  }
-  Value init = op.getInit();
-  if (results.size() == 1) {
-    memref::StoreOp::create(b, loc, results.front(), init, ValueRange{row, column});
-    return;
-  }
-  auto type = VectorType::get({static_cast<int64_t>(results.size())}, elementOf(init));
-  Value vector = vector::FromElementsOp::create(b, loc, type, results);
-  auto store = vector::StoreOp::create(b, loc, vector, init, ValueRange{row, column});
-  store.setAlignment(type.getNumElements() * type.getElementTypeBitWidth() / 8);
-}
-
 void MmaBuilder::epilogue(Value firstRow, Value firstColumn, ArrayRef<Value> sums) {
-  // As many columns at once as are whole or absent, and aligned in every row.
-  int64_t width = std::gcd(run, std::gcd(rowStride(op.getInit(), 0).value_or(1), op.getColumnDivisor()));
   Value inBlock = make<arith::MulIOp>(make<arith::AndIOp>(lane, 3), run);
   Value firstOfThread =
       make<arith::AddIOp>(firstColumn, make<arith::AddIOp>(make<arith::MulIOp>(warpColumn, perWarp), inBlock));
@@ -322,27 +281,9 @@ void MmaBuilder::epilogue(Value firstRow, Value firstColumn, ArrayRef<Value> sum
       Value at =
           make<arith::AddIOp>(make<arith::MulIOp>(warpRow, shape.rows / shape.warpRows), make<arith::ShRUIOp>(lane, 2));
       Value inTile = make<arith::AddIOp>(firstRow, make<arith::AddIOp>(at, row * fragment + half * 8));
-      auto exists = scf::IfOp::create(b, loc, less(inTile, rows), /*withElseRegion=*/false);
-      OpBuilder::InsertionGuard guard(b);
-      b.setInsertionPoint(exists.thenYield());
-      Value outRow = toIndex(make<arith::AddIOp>(begin, inTile));
-      SmallVector<Value> rowScalars;
-      for (Value scalars : op.getRowScalars())
-        rowScalars.push_back(memref::LoadOp::create(b, loc, scalars, outRow));
-      for (int64_t mma = 0; mma < perWarp / 8; mma += run / 2)
-        for (int64_t from = 0; from < run; from += width) {
-          Value first = make<arith::AddIOp>(firstOfThread, mma * 8 + from);
-          auto inside = scf::IfOp::create(b, loc, less(first, columns), /*withElseRegion=*/false);
-          OpBuilder::InsertionGuard guard(b);
-          b.setInsertionPoint(inside.thenYield());
-          SmallVector<SmallVector<Value>> sumsOf(width);
-          for (int64_t column = 0; column < width; ++column)
-            for (int64_t weight = 0; weight < weights; ++weight) {
-              int64_t number = weight * (perWarp / 8) + mma + (from + column) / 2;
-              sumsOf[column].push_back(sums[sumAt(row, number) + 2 * half + (from + column) % 2]);
-            }
-          store(outRow, toIndex(first), rowScalars, sumsOf);
-        }
+      storeRow(inTile, firstOfThread, perWarp, [&](int64_t weight, int64_t eight, int64_t element) {
+        return sums[sumAt(row, weight * (perWarp / 8) + eight) + 2 * half + element];
+      });
     }
 }
 

@@ -24,9 +24,13 @@ static void addCleanUp(OpPassManager &pm) {
   pm.addPass(createCSEPass());
 }
 
-void moe::addGPUKernelPasses(OpPassManager &pm) {
+void moe::addGPUKernelPasses(OpPassManager &pm, ArrayRef<std::string> architectures) {
   pm.addPass(createFormKernels());
   pm.addPass(createJoinKernels());
+  if (llvm::is_contained(architectures, "sm_90a")) {
+    addCleanUp(pm.nest<gpu::GPUModuleOp>().nest<gpu::GPUFuncOp>());
+    pm.addPass(createAddWgmmaKernels());
+  }
   pm.nest<func::FuncOp>().addPass(createFreeDeviceBuffers());
   OpPassManager &kernels = pm.nest<gpu::GPUModuleOp>();
   OpPassManager &kernel = kernels.nest<gpu::GPUFuncOp>();
@@ -61,6 +65,7 @@ void moe::addGPULLVMPasses(OpPassManager &pm) {
   ConvertGpuOpsToNVVMOpsOptions nvvm;
   nvvm.useBarePtrCallConv = true;
   kernels.addPass(createConvertGpuOpsToNVVMOps(nvvm));
+  kernels.addPass(createConvertNVVMToLLVMPass());
   kernels.addPass(createReconcileUnrealizedCastsPass());
   addCleanUp(kernels);
   pm.addPass(createEmitDeviceEntryPoints());

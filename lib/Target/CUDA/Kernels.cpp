@@ -11,6 +11,7 @@
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Target/LLVMIR/Export.h"
 #include "llvm/Bitcode/BitcodeReader.h"
@@ -85,8 +86,17 @@ llvm::Expected<Kernels> Kernels::create(mlir::ModuleOp source) {
   // Only ordinary modules are translated.
   mlir::OwningOpRef<mlir::ModuleOp> plain = mlir::ModuleOp::create(device.getLoc());
   mlir::OpBuilder b = mlir::OpBuilder::atBlockEnd(plain->getBody());
-  for (mlir::Operation &op : *device.getBody())
-    b.clone(op);
+  for (mlir::Operation &op : *device.getBody()) {
+    mlir::Operation *copy = b.clone(op);
+    // Kernels do not write to what they get by value, so they need no copy of it.
+    if (auto kernel = llvm::dyn_cast<mlir::LLVM::LLVMFuncOp>(copy))
+      for (unsigned number = 0; number < kernel.getNumArguments(); ++number)
+        if (kernel.getArgAttr(number, mlir::LLVM::LLVMDialect::getByValAttrName()))
+          kernel.setArgAttr(number, mlir::NVVM::NVVMDialect::getGridConstantAttrName(), b.getUnitAttr());
+    if (auto architecture = op.getAttrOfType<mlir::StringAttr>(gpuArchitectureAttr))
+      copy->setAttr("passthrough",
+                    b.getArrayAttr(b.getArrayAttr({b.getStringAttr(gpuArchitectureAttr), architecture})));
+  }
 
   auto machine = createMachine("sm_80");
   if (!machine)
@@ -120,11 +130,21 @@ llvm::Expected<std::unique_ptr<llvm::Module>> Kernels::clone(llvm::LLVMContext &
   return llvm::parseBitcodeFile(llvm::MemoryBufferRef(bytes, "moe_kernels"), context);
 }
 
+/// Takes the kernels away that only another architecture can run.
+static void removeOthers(llvm::Module &module, llvm::StringRef architecture) {
+  for (llvm::Function &function : llvm::make_early_inc_range(module)) {
+    llvm::Attribute only = function.getFnAttribute(gpuArchitectureAttr);
+    if (only.isStringAttribute() && only.getValueAsString() != architecture)
+      function.eraseFromParent();
+  }
+}
+
 llvm::Expected<std::string> Kernels::emitPTX(const DeviceArchitecture &architecture) const {
   llvm::LLVMContext context;
   auto copy = clone(context);
   if (!copy)
     return copy.takeError();
+  removeOthers(**copy, architecture.name);
   auto machine = createMachine(architecture.name);
   if (!machine)
     return machine.takeError();

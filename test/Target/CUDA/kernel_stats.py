@@ -19,8 +19,9 @@ and of the loop with the most matrix products (of an inner loop, if it has as ma
 
     loop            instructions
     mma, ldmatrix, async_copies, barriers    instructions of these kinds
+    wgmma           products of a warpgroup (sm_90a); these are not counted as mma
     global_loads    that wait for memory
-    instructions_per_mma, ldmatrix_per_mma
+    instructions_per_mma, ldmatrix_per_mma, instructions_per_wgmma
     copy_bytes      of an asynchronous copy, the least
     barrier_to_mma  instructions from a barrier to the next product, the most
     pending_copies  groups of copies that the loop leaves in flight, the least
@@ -86,7 +87,9 @@ def is_kind(*prefixes):
     return lambda instruction: instruction.name.split(".")[0] in prefixes
 
 
-is_mma = is_kind("HMMA", "IMMA", "QMMA", "OMMA", "HGMMA", "IGMMA", "QGMMA")
+is_mma = is_kind("HMMA", "IMMA", "QMMA", "OMMA")
+is_wgmma = is_kind("HGMMA", "IGMMA", "QGMMA")
+is_product = lambda instruction: is_mma(instruction) or is_wgmma(instruction)
 is_barrier = lambda instruction: instruction.name.startswith("BAR.SYNC")
 is_copy = is_kind("LDGSTS")
 
@@ -128,22 +131,23 @@ def figures(kernel, architecture, threads):
         "store_bytes": max((width(at) for at in kernel.code if at.name.startswith("STG")), default=0),
     }
     # Of several loops with as many products the shortest: no loop around it.
-    body = max(loops(kernel), key=lambda body: (count(body, is_mma), -len(body)), default=[])
-    mma = count(body, is_mma)
-    if mma == 0:
+    body = max(loops(kernel), key=lambda body: (count(body, is_product), -len(body)), default=[])
+    mma, wgmma = count(body, is_mma), count(body, is_wgmma)
+    if mma + wgmma == 0:
         return result
     waits = [int(at.operands.split(",")[1], 16) for at in body if at.name == "DEPBAR.LE"]
     result |= {
         "loop": len(body),
-        "mma": mma,
+        **({"mma": mma} if mma else {"wgmma": wgmma}),
         "ldmatrix": count(body, is_kind("LDSM")),
         "async_copies": count(body, is_copy),
         "barriers": count(body, is_barrier),
         "global_loads": count(body, is_kind("LDG", "LD")),
-        "instructions_per_mma": round(len(body) / mma, 2),
-        "ldmatrix_per_mma": round(count(body, is_kind("LDSM")) / mma, 2),
+        **({"instructions_per_mma": round(len(body) / mma, 2),
+            "ldmatrix_per_mma": round(count(body, is_kind("LDSM")) / mma, 2)} if mma
+           else {"instructions_per_wgmma": round(len(body) / wgmma, 2)}),
         "copy_bytes": min((width(at) for at in body if is_copy(at)), default=0),
-        "barrier_to_mma": to_next(body, is_barrier, is_mma),
+        "barrier_to_mma": to_next(body, is_barrier, is_product),
         "pending_copies": min(waits, default=0),
     }
     return result
