@@ -237,10 +237,20 @@ def ScheduleToThreads : Pass<"moe-schedule-to-threads", "::mlir::gpu::GPUFuncOp"
 }
 
 def AttentionToWarps : Pass<"moe-attention-to-warps", "::mlir::gpu::GPUFuncOp"> {
-  let summary = "lower moe.attention in kernels to loops of a warp over positions";
+  let summary = "lower moe.attention in kernels: tensor cores, or loops of a warp over positions";
   let description = [{
-    A warp has one query of one head at a time. Its lanes share the elements of a vector; the softmax is kept as a running
-    maximum and sum over ascending positions, so the bits of a token do not depend on batch, tile or split.
+    bf16 and f16 on tensor cores, in blocks of 128 threads: heads in multiples of 16 elements up to 128, of one sequence and one
+    key-value head. A block has 64 rows (queries of the heads that share the key-value head), 16 for each warp. Keys and
+    values come in tiles of 64, which begin at multiples of 64, by asynchronous copies into three slots of shared memory; what rows
+    do not see is hidden only in tiles where that can be. With the attribute `moe.few_rows` a block has 16 rows, each warp does
+    every fourth tile, and merges some columns of all tiles.
+
+    Every tile has its own largest score, sum of weights and weighted sum of values; tiles are merged in ascending order. So a row's
+    bits depend neither on batch, chunks, other rows nor on which of the two kernels does it. Weights are multiplied as two 16-bit
+    numbers each; all sums are f32.
+
+    Anything else (f32, other heads): a warp has one query of one head at a time. Its lanes share the elements of a vector; the
+    softmax is kept as a running maximum and sum over ascending positions.
 
     ```mlir
     moe.attention %q, %k, %v past(%past) outs(%o : ...) {scale = 0.125 : f32} : ...
@@ -251,10 +261,24 @@ def AttentionToWarps : Pass<"moe-attention-to-warps", "::mlir::gpu::GPUFuncOp"> 
       }
       ...
     }
+    // and with bf16
+    scf.for %row = %c0 to %rows step %c64 {
+      nvvm.cp.async.shared.global ...
+      %state:71 = scf.for %tile = %first to %end step %c1 iter_args(...) -> ... {
+        nvvm.cp.async.shared.global ...
+        ... nvvm.ldmatrix ... nvvm.mma.sync ...     // queries x keys
+        ... gpu.shuffle xor ... math.exp2 ...
+        ... nvvm.ldmatrix ... nvvm.mma.sync ...     // weights x values
+        ... math.fma ...
+      }
+      ...
+    }
     ```
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect", "::mlir::math::MathDialect",
-                           "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect"];
+  let options = [Option<"noTensorCores", "no-tensor-cores", "bool", "false", "Loops over positions for all types">];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::gpu::GPUDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 
 def KeepIntrinsics : Pass<"moe-keep-intrinsics", "::mlir::gpu::GPUModuleOp"> {

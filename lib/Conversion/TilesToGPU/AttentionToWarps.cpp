@@ -4,13 +4,17 @@
 
 #include "moe/Conversion/Passes.h"
 
+#include "AttentionKernelBuilder.h"
 #include "Kernel.h"
+#include "MmaKernelBuilder.h"
 #include "dialect/Moe/IR/MoeOps.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 namespace moe {
 #define GEN_PASS_DEF_ATTENTIONTOWARPS
@@ -153,12 +157,18 @@ void Lowering::run() {
 
 namespace {
 struct AttentionToWarpsPass : moe::impl::AttentionToWarpsBase<AttentionToWarpsPass> {
+  using AttentionToWarpsBase::AttentionToWarpsBase;
+
   void runOnOperation() override {
     gpu::GPUFuncOp kernel = getOperation();
     SmallVector<AttentionOp> ops;
     kernel.walk([&](AttentionOp op) { ops.push_back(op); });
     for (AttentionOp op : ops) {
-      Lowering(op, getBlockSize(kernel)).run();
+      bool isBlock = getBlockSize(kernel) == mmaThreads;
+      if (auto shape = isBlock && !noTensorCores ? chooseAttentionShape(op, op->hasAttr(fewRowsAttr)) : std::nullopt)
+        buildAttentionKernel(op, *shape, kernel);
+      else
+        Lowering(op, getBlockSize(kernel)).run();
       op.erase();
     }
   }

@@ -4,6 +4,7 @@
 
 #include "moe/Conversion/Passes.h"
 
+#include "AttentionKernelBuilder.h"
 #include "DeviceWork.h"
 #include "Kernel.h"
 #include "MmaKernelBuilder.h"
@@ -248,9 +249,13 @@ std::string Splitter::nameOf(const Segment &segment) {
   return name;
 }
 
-/// Whether no tile of the products in `loop` has more than a few rows.
+/// Whether no tile of the products in `loop` has more than a few rows; and there is no attention, whose rows only the
+/// host knows.
 bool Splitter::hasFewRowsAlways(Operation *loop) {
-  auto check = [](GroupedMatmulOp op) {
+  auto check = [](Operation *inner) {
+    auto op = dyn_cast<GroupedMatmulOp>(inner);
+    if (!op)
+      return isa<AttentionOp>(inner) ? WalkResult::interrupt() : WalkResult::advance();
     auto bound = ValueBoundsConstraintSet::computeConstantBound(
         presburger::BoundType::UB, ValueBoundsConstraintSet::Variable(op.getInit(), 0), nullptr, /*closedUB=*/true);
     return succeeded(bound) && *bound <= fewRows ? WalkResult::advance() : WalkResult::interrupt();
@@ -258,14 +263,24 @@ bool Splitter::hasFewRowsAlways(Operation *loop) {
   return !loop->walk(check).wasInterrupted();
 }
 
-/// Whether the groups of the product in `loop` have few rows on average, as the host can tell; null where there is one
-/// kernel for all.
+/// Whether the groups of the product in `loop` have few rows on average, or the sequences of attention few queries, as
+/// the host can tell; null where there is one kernel for all.
 Value Splitter::hasFewRows(Operation *loop) {
   GroupedMatmulOp matmul;
+  AttentionOp attention;
   loop->walk([&](GroupedMatmulOp op) { matmul = op; });
+  loop->walk([&](AttentionOp op) { attention = op; });
+  Location loc = loop->getLoc();
+  if (attention && chooseAttentionShape(attention, /*fewRows=*/true)) {
+    Value result = rootBuffer(attention.getInit());
+    if (cast<MemRefType>(result.getType()).getRank() != 4)
+      return {};
+    Value queries = host.createOrFold<memref::DimOp>(loc, result, 1);
+    Value most = arith::ConstantIndexOp::create(host, loc, fewRows / attention.getGroupSize());
+    return arith::CmpIOp::create(host, loc, arith::CmpIPredicate::ule, queries, most);
+  }
   if (!matmul || !chooseMmaShape(matmul, /*fewRows=*/true))
     return {};
-  Location loc = loop->getLoc();
   Value outs = rootBuffer(matmul.getInit()), weights = rootBuffer(matmul.getWeights().front());
   Value rows = host.createOrFold<memref::DimOp>(loc, outs, 0),
         groups = host.createOrFold<memref::DimOp>(loc, weights, 0);
@@ -274,7 +289,10 @@ Value Splitter::hasFewRows(Operation *loop) {
 }
 
 static void markFewRows(gpu::GPUFuncOp kernel) {
-  kernel.walk([&](GroupedMatmulOp op) { op->setAttr(fewRowsAttr, UnitAttr::get(op.getContext())); });
+  kernel.walk([&](Operation *op) {
+    if (isa<GroupedMatmulOp, AttentionOp>(op))
+      op->setAttr(fewRowsAttr, UnitAttr::get(op->getContext()));
+  });
 }
 
 LogicalResult Splitter::emit(Segment &segment) {
@@ -322,9 +340,16 @@ LogicalResult Splitter::emit(Segment &segment) {
     return failure();
   bool alwaysFew = loop && hasFewRowsAlways(last);
   int64_t room = mostShared;
+  auto leaveRoom = [&](int64_t bytes) {
+    room = std::min(room, std::max<int64_t>(allShared - bytes - leftForSchedule, 0));
+  };
   last->walk([&](GroupedMatmulOp op) {
     if (auto shape = chooseMmaShape(op, alwaysFew))
-      room = std::min(room, std::max<int64_t>(allShared - shape->sharedBytes() - leftForSchedule, 0));
+      leaveRoom(shape->sharedBytes());
+  });
+  last->walk([&](AttentionOp op) {
+    if (auto shape = chooseAttentionShape(op, /*fewRows=*/false))
+      leaveRoom(shape->sharedBytes());
   });
 
   // Blocks of the grid.

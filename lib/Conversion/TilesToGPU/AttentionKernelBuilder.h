@@ -1,0 +1,45 @@
+//===- AttentionKernelBuilder.h - attention on tensor cores ---------*- C++ -*-===//
+// Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef MOE_LIB_CONVERSION_TILESTOGPU_ATTENTIONKERNELBUILDER_H
+#define MOE_LIB_CONVERSION_TILESTOGPU_ATTENTIONKERNELBUILDER_H
+
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+
+#include <optional>
+
+namespace moe {
+
+class AttentionOp;
+
+/// How a block of 128 threads computes moe.attention for one key-value head. A row is a query of one of its query
+/// heads.
+struct AttentionShape {
+  int64_t depth; ///< elements of a head
+  bool fewRows;  ///< 16 rows, each warp with other keys, instead of 64 rows and the same keys for all warps
+
+  /// Keys of a tile, which begins at a multiple of that. Part of the order of sums.
+  static constexpr int64_t keys = 64;
+  /// Keys that a warp with its own copies at once.
+  static constexpr int64_t keysPerStep = 16;
+  /// Copies of keys or values that shared memory holds.
+  static constexpr int64_t slots = 3;
+
+  int64_t rows() const { return fewRows ? 16 : 64; }
+  int64_t rowBytes() const { return 2 * depth; }
+  /// Bytes of one copy, and of all.
+  int64_t slotBytes() const { return (fewRows ? keysPerStep : keys) * rowBytes(); }
+  int64_t sharedBytes() const { return slots * slotBytes() * (fewRows ? 4 : 1); }
+};
+
+/// The shape for `op`; none where tensor cores cannot do it: only for queries, keys and values of one 16-bit type,
+/// heads in multiples of 16 elements up to 128, one sequence and one key-value head, and a positive scale.
+std::optional<AttentionShape> chooseAttentionShape(AttentionOp op, bool fewRows);
+
+/// Emits the kernel of `shape` in front of `op`, which stays. `kernel` gets the shared memory. With few rows or many:
+/// the same bits for a row.
+void buildAttentionKernel(AttentionOp op, const AttentionShape &shape, mlir::gpu::GPUFuncOp kernel);
+
+} // namespace moe
+
+#endif // MOE_LIB_CONVERSION_TILESTOGPU_ATTENTIONKERNELBUILDER_H
