@@ -34,6 +34,7 @@ typedef struct MoeGpuKernel {
   MoeHostKernel host;  // emulator: the trampoline
   const void *details; // emulator: what its checks and counters need (moe/Runtime/Simt.h)
   int64_t paramCount;
+  const int64_t *paramBytes; // CUDA: size of the value of each parameter
 } MoeGpuKernel;
 
 /// `bytes` of device memory, aligned to 256; never null. It is not initialised (the emulator fills it with 0xFF bytes,
@@ -64,7 +65,8 @@ void moe_rt_gpu_release(const void *host);
 
 /// Runs a kernel on a grid of gridX x gridY x gridZ blocks of blockX x blockY x blockZ threads, with `sharedBytes` of
 /// dynamic shared memory for each block. `params[i]` points to the value of parameter i (`paramCount` of them), which
-/// is read before the call returns. An empty grid is no launch.
+/// is read before the call returns. An empty grid is no launch. A GPU may begin only when something else than launches,
+/// allocations and their ends is asked for.
 void moe_rt_gpu_launch(const MoeGpuKernel *kernel, int64_t gridX, int64_t gridY, int64_t gridZ, int64_t blockX,
                        int64_t blockY, int64_t blockZ, int64_t sharedBytes, void **params, int64_t paramCount);
 

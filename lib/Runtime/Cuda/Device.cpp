@@ -1,14 +1,18 @@
 //===- Device.cpp - Gpu.h on an NVIDIA GPU --------------------------------===//
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "Driver.h"
+#include "DeviceMemory.h"
+#include "LaunchQueue.h"
 
 #include "moe/Runtime/Abi.h"
 #include "moe/Runtime/Gpu.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
 #include <iterator>
 #include <limits>
+#include <optional>
 #include <string>
 #include <unordered_map>
 
@@ -17,7 +21,6 @@ using namespace moe::rt::cuda;
 namespace {
 
 constexpr int maxDynamicSharedMemory = 8; // of a function's attributes
-constexpr int releaseThreshold = 4;       // of a memory pool's attributes
 constexpr unsigned nonBlocking = 1;       // a stream that does not wait for the default one
 
 /// What a launch needs of a kernel that was launched before.
@@ -25,6 +28,12 @@ struct LoadedKernel {
   Function function;
   int64_t sharedBytes = 48 << 10; ///< what it may take without asking
 };
+
+/// Whether the user wants launches to become graphs: MOE_GPU_GRAPHS=0 does not.
+bool wantsGraphs() {
+  const char *text = getenv("MOE_GPU_GRAPHS");
+  return !text || strcmp(text, "0") != 0;
+}
 
 /// The GPU of this process: the first that the driver shows (CUDA_VISIBLE_DEVICES chooses), with one stream.
 class Gpu {
@@ -37,31 +46,33 @@ public:
     return gpu;
   }
 
-  void *allocate(int64_t bytes) {
-    DevicePointer pointer = 0;
-    size_t size = std::max<int64_t>(bytes, 1);
-    Result result = hasPools ? api.MemAllocAsync(&pointer, size, stream) : api.MemAlloc(&pointer, size);
-    if (result == OutOfMemory) {
+  /// `purpose` (" for ...") is for the message if there is too little.
+  void *allocate(int64_t bytes, const char *purpose = "") {
+    DevicePointer pointer = memory.allocate(bytes);
+    if (!pointer) {
+      // What other calls needed, they may need no more.
+      synchronize();
+      if (memory.releaseUnused())
+        pointer = memory.allocate(bytes);
+    }
+    if (!pointer) {
       size_t free = 0, total = 0;
       api.MemGetInfo(&free, &total);
-      refuse("expected %lld bytes of free GPU memory but got %zu of %zu on %s", static_cast<long long>(bytes), free,
-             total, name.c_str());
+      refuse("expected %lld bytes of free GPU memory%s but got %zu of %zu on %s", static_cast<long long>(bytes),
+             purpose, free, total, name.c_str());
     }
-    check(result, "an allocation");
     return reinterpret_cast<void *>(pointer);
   }
 
   void free(void *pointer) {
-    if (!pointer)
-      return;
-    // Without pools the driver waits for the device by itself.
-    check(hasPools ? api.MemFreeAsync(address(pointer), stream) : api.MemFree(address(pointer)), "giving memory back");
+    if (pointer)
+      memory.free(address(pointer));
   }
 
   const void *upload(const void *host, int64_t bytes) {
     auto [place, isNew] = uploads.try_emplace(host);
     if (isNew) {
-      place->second = allocate(bytes);
+      place->second = allocate(bytes, " for weights");
       copyIn(place->second, host, bytes);
     }
     return place->second;
@@ -76,23 +87,27 @@ public:
   }
 
   void copyIn(void *to, const void *from, int64_t bytes) {
+    queue->flush();
     // From memory that is not pinned, the driver has read everything when this returns.
     if (bytes > 0)
       check(api.MemcpyHtoDAsync(address(to), from, bytes, stream), "a copy to the GPU");
   }
 
   void copyOut(void *to, const void *from, int64_t bytes) {
+    queue->flush();
     if (bytes > 0)
       check(api.MemcpyDtoHAsync(to, address(from), bytes, stream), "a copy from the GPU");
     synchronize();
   }
 
   void copy(void *to, const void *from, int64_t bytes) {
+    queue->flush();
     if (bytes > 0)
       check(api.MemcpyDtoDAsync(address(to), address(from), bytes, stream), "a copy on the GPU");
   }
 
   void fill(void *to, int32_t value, int64_t bytes) {
+    queue->flush();
     if (bytes > 0)
       check(api.MemsetD8Async(address(to), static_cast<unsigned char>(value), bytes, stream), "filling memory");
   }
@@ -114,12 +129,13 @@ public:
                    ": expected a grid of at most 2147483647 x 65535 x 65535 "
                    "blocks")
                       .c_str());
-    check(api.LaunchKernel(loaded.function, grid[0], grid[1], grid[2], block[0], block[1], block[2], sharedBytes,
-                           stream, params, nullptr),
-          kernel.name);
+    queue->add(kernel, loaded.function, grid, block, sharedBytes, params);
   }
 
-  void synchronize() { check(api.StreamSynchronize(stream), "the GPU's work"); }
+  void synchronize() {
+    queue->flush();
+    check(api.StreamSynchronize(stream), "the GPU's work");
+  }
 
   void tensorMap(void *map, void *address, int32_t element, int32_t rank, const int64_t *sizes,
                  const int64_t *strideBytes, const int32_t *box, int32_t swizzleBytes) {
@@ -150,7 +166,7 @@ public:
   int64_t multiprocessors() { return property(Attribute::Multiprocessors); }
 
 private:
-  Gpu() : api(driver()) {
+  Gpu() : api(driver()), memory(api) {
     Result started = api.Init(0);
     if (started == StubLibrary)
       refuse("expected an NVIDIA driver but got the toolkit's stub of libcuda.so.1");
@@ -166,14 +182,7 @@ private:
     check(api.DevicePrimaryCtxRetain(&context, device), "opening the GPU");
     check(api.CtxSetCurrent(context), "opening the GPU");
     check(api.StreamCreate(&stream, nonBlocking), "making a stream");
-    hasPools = property(Attribute::HasMemoryPools) != 0;
-    if (hasPools) {
-      // Memory given back stays with us: the next step asks for the same sizes.
-      MemoryPool pool;
-      uint64_t all = std::numeric_limits<uint64_t>::max();
-      check(api.DeviceGetDefaultMemPool(&pool, device), "opening the memory pool");
-      check(api.MemPoolSetAttribute(pool, releaseThreshold, &all), "setting up the memory pool");
-    }
+    queue.emplace(api, stream, wantsGraphs());
   }
 
   static DevicePointer address(const void *pointer) { return reinterpret_cast<DevicePointer>(pointer); }
@@ -215,7 +224,8 @@ private:
   Stream stream = nullptr;
   std::string name;
   int capability = 0;
-  bool hasPools = false;
+  DeviceMemory memory;
+  std::optional<LaunchQueue> queue;
   std::unordered_map<const void *, Module> modules;
   std::unordered_map<const MoeGpuKernel *, LoadedKernel> kernels;
   std::unordered_map<const void *, void *> uploads;

@@ -33,7 +33,7 @@ static Driver load() {
 #define MOE_CUDA_LOOKUP(name, symbol, parameters)                                                                      \
   driver.name = reinterpret_cast<Result(*) parameters>(dlsym(library, symbol));                                        \
   if (!driver.name)                                                                                                    \
-    refuse("expected an NVIDIA driver for CUDA 11.2 or later but got one without %s; update the driver", symbol);
+    refuse("expected an NVIDIA driver for CUDA 11.0 or later but got one without %s; update the driver", symbol);
   MOE_CUDA_FUNCTIONS(MOE_CUDA_LOOKUP)
 #undef MOE_CUDA_LOOKUP
 #define MOE_CUDA_LOOKUP_NEWER(name, symbol, parameters)                                                                \

@@ -21,7 +21,9 @@ using Context = struct ContextOfDriver *;
 using Module = struct ModuleOfDriver *;
 using Function = struct FunctionOfDriver *;
 using Stream = struct StreamOfDriver *;
-using MemoryPool = struct MemoryPoolOfDriver *;
+using Graph = struct GraphOfDriver *;
+using GraphNode = struct GraphNodeOfDriver *;
+using GraphExec = struct GraphExecOfDriver *;
 
 /// The driver's results that we tell apart.
 enum Result : int {
@@ -42,7 +44,13 @@ enum class Attribute : int {
   CapabilityMajor = 75,
   CapabilityMinor = 76,
   SharedMemoryPerBlock = 97, ///< the most that a kernel may ask for
-  HasMemoryPools = 115,
+};
+
+/// CUDA_KERNEL_NODE_PARAMS in its first version, which the functions below without a version take.
+struct KernelNodeParams {
+  Function function;
+  unsigned gridX, gridY, gridZ, blockX, blockY, blockZ, sharedBytes;
+  void **params, **extra;
 };
 
 /// The functions, named as in the library without their `cu`.
@@ -54,8 +62,6 @@ enum class Attribute : int {
   X(DeviceGet, "cuDeviceGet", (Device *, int ordinal))                                                                 \
   X(DeviceGetName, "cuDeviceGetName", (char *name, int size, Device))                                                  \
   X(DeviceGetAttribute, "cuDeviceGetAttribute", (int *value, Attribute, Device))                                       \
-  X(DeviceGetDefaultMemPool, "cuDeviceGetDefaultMemPool", (MemoryPool *, Device))                                      \
-  X(MemPoolSetAttribute, "cuMemPoolSetAttribute", (MemoryPool, int attribute, void *value))                            \
   X(DevicePrimaryCtxRetain, "cuDevicePrimaryCtxRetain", (Context *, Device))                                           \
   X(CtxSetCurrent, "cuCtxSetCurrent", (Context))                                                                       \
   X(StreamCreate, "cuStreamCreate", (Stream *, unsigned flags))                                                        \
@@ -63,8 +69,6 @@ enum class Attribute : int {
   X(MemGetInfo, "cuMemGetInfo_v2", (size_t *free, size_t *total))                                                      \
   X(MemAlloc, "cuMemAlloc_v2", (DevicePointer *, size_t bytes))                                                        \
   X(MemFree, "cuMemFree_v2", (DevicePointer))                                                                          \
-  X(MemAllocAsync, "cuMemAllocAsync", (DevicePointer *, size_t bytes, Stream))                                         \
-  X(MemFreeAsync, "cuMemFreeAsync", (DevicePointer, Stream))                                                           \
   X(MemcpyHtoDAsync, "cuMemcpyHtoDAsync_v2", (DevicePointer to, const void *from, size_t bytes, Stream))               \
   X(MemcpyDtoHAsync, "cuMemcpyDtoHAsync_v2", (void *to, DevicePointer from, size_t bytes, Stream))                     \
   X(MemcpyDtoDAsync, "cuMemcpyDtoDAsync_v2", (DevicePointer to, DevicePointer from, size_t bytes, Stream))             \
@@ -76,17 +80,38 @@ enum class Attribute : int {
     (Function, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX, unsigned blockY, unsigned blockZ,      \
      unsigned sharedBytes, Stream, void **params, void **extra))
 
+/// Those of graphs; null in drivers before CUDA 11.4.
+#define MOE_CUDA_GRAPH_FUNCTIONS(X)                                                                                    \
+  X(GraphCreate, "cuGraphCreate", (Graph *, unsigned flags))                                                           \
+  X(GraphDestroy, "cuGraphDestroy", (Graph))                                                                           \
+  X(GraphAddKernelNode, "cuGraphAddKernelNode",                                                                        \
+    (GraphNode *, Graph, const GraphNode *before, size_t count, const KernelNodeParams *))                             \
+  X(GraphInstantiate, "cuGraphInstantiateWithFlags", (GraphExec *, Graph, unsigned long long flags))                   \
+  X(GraphExecKernelNodeSetParams, "cuGraphExecKernelNodeSetParams", (GraphExec, GraphNode, const KernelNodeParams *))  \
+  X(GraphExecDestroy, "cuGraphExecDestroy", (GraphExec))                                                               \
+  X(GraphLaunch, "cuGraphLaunch", (GraphExec, Stream))
+
 /// Functions that older drivers lack; null there.
 #define MOE_CUDA_NEWER_FUNCTIONS(X)                                                                                    \
   X(TensorMapEncodeTiled, "cuTensorMapEncodeTiled",                                                                    \
     (void *map, int type, unsigned rank, void *address, const uint64_t *sizes, const uint64_t *strideBytes,            \
-     const uint32_t *box, const uint32_t *elementStrides, int interleave, int swizzle, int promotion, int fill))
+     const uint32_t *box, const uint32_t *elementStrides, int interleave, int swizzle, int promotion, int fill))       \
+  MOE_CUDA_GRAPH_FUNCTIONS(X)
 
 struct Driver {
 #define MOE_CUDA_FIELD(name, symbol, parameters) Result(*name) parameters;
   MOE_CUDA_FUNCTIONS(MOE_CUDA_FIELD)
   MOE_CUDA_NEWER_FUNCTIONS(MOE_CUDA_FIELD)
 #undef MOE_CUDA_FIELD
+
+  /// Whether all functions of graphs are there.
+  bool hasGraphs() const {
+    bool all = true;
+#define MOE_CUDA_HAS(name, symbol, parameters) all &= name != nullptr;
+    MOE_CUDA_GRAPH_FUNCTIONS(MOE_CUDA_HAS)
+#undef MOE_CUDA_HAS
+    return all;
+  }
 };
 
 /// The driver of this machine. Where there is none, or it is too old, ends the process with a message.

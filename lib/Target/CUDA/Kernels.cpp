@@ -200,8 +200,17 @@ llvm::Expected<llvm::SmallVector<char, 0>> Kernels::emitImageObject(llvm::ArrayR
     if (function.getCallingConv() != llvm::CallingConv::PTX_Kernel)
       continue;
     llvm::StringRef name = function.getName();
-    llvm::Constant *fields[] = {addConstant(text(name), llvm::GlobalValue::PrivateLinkage, "moe.gpu.name"), blob, none,
-                                none, llvm::ConstantInt::get(llvm::Type::getInt64Ty(context), function.arg_size())};
+    llvm::SmallVector<uint64_t> sizes;
+    for (const llvm::Argument &argument : function.args())
+      sizes.push_back(module->getDataLayout().getTypeAllocSize(argument.hasByValAttr() ? argument.getParamByValType()
+                                                                                       : argument.getType()));
+    llvm::Constant *fields[] = {
+        addConstant(text(name), llvm::GlobalValue::PrivateLinkage, "moe.gpu.name"),
+        blob,
+        none,
+        none,
+        llvm::ConstantInt::get(llvm::Type::getInt64Ty(context), function.arg_size()),
+        addConstant(llvm::ConstantDataArray::get(context, sizes), llvm::GlobalValue::PrivateLinkage, "moe.gpu.sizes")};
     llvm::GlobalVariable *kernel = addConstant(llvm::ConstantStruct::getAnon(fields),
                                                llvm::GlobalValue::ExternalLinkage, "moe_gpu_kernel_" + name);
     kernel->setVisibility(llvm::GlobalValue::HiddenVisibility);

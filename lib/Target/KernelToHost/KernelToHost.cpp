@@ -198,8 +198,8 @@ void Conversion::emitKernel(Function &kernel, const SharedLayout &layout, Consta
                                                             number(variables.size()), number(layout.dynamicOffset)}),
                                    "moe.kernel");
   Constant *name = emitConstant(ConstantDataArray::getString(context, kernel.getName()), "moe.name");
-  Constant *value =
-      ConstantStruct::getAnon({name, nullPointer(), emitTrampoline(kernel), details, number(kernel.arg_size())});
+  Constant *value = ConstantStruct::getAnon(
+      {name, nullPointer(), emitTrampoline(kernel), details, number(kernel.arg_size()), nullPointer()});
   auto *descriptor = new GlobalVariable(module, value->getType(), /*isConstant=*/true, GlobalValue::ExternalLinkage,
                                         value, "moe_gpu_kernel_" + kernel.getName());
   descriptor->setVisibility(GlobalValue::HiddenVisibility);

@@ -40,7 +40,16 @@ template <typename Body> void expectTrue(Body body) {
   EXPECT_EXIT(exit(body() ? 0 : 99), testing::ExitedWithCode(0), "");
 }
 
-MoeGpuKernel makeKernel(const char *name, const char *image) { return {name, image, nullptr, nullptr, 2}; }
+MoeGpuKernel makeKernel(const char *name, const char *image) {
+  static const int64_t bytes[] = {8, 4};
+  return {name, image, nullptr, nullptr, 2, bytes};
+}
+
+/// How often the fake driver's function `name` was called.
+int calls(const char *name) {
+  static auto *count = reinterpret_cast<int (*)(const char *)>(dlsym(RTLD_DEFAULT, "fakeCalls"));
+  return count(name);
+}
 
 TEST_F(CudaDevice, SaysThatThereIsNoDriver) {
   if (dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL))
@@ -58,23 +67,48 @@ TEST_F(CudaDevice, SaysThatThereIsNoGpu) {
 }
 
 TEST_F(CudaDevice, SaysHowMuchMemoryWasNeeded) {
-  for (const char *pools : {"0", "1"})
-    EXPECT_EXIT((useFakeDriver({{"FAKE_GPU_FREE", "1000"}, {"FAKE_GPU_POOLS", pools}}), moe_rt_gpu_alloc(600),
-                 moe_rt_gpu_alloc(500)),
-                testing::ExitedWithCode(1),
-                "^error: expected 500 bytes of free GPU memory but got 400 of 1000 on Fake GPU\n$");
+  EXPECT_EXIT((useFakeDriver({{"FAKE_GPU_FREE", "1000"}}), moe_rt_gpu_alloc(600), moe_rt_gpu_alloc(500)),
+              testing::ExitedWithCode(1),
+              "^error: expected 500 bytes of free GPU memory but got 232 of 1000 on Fake GPU\n$");
+  std::vector<uint8_t> weights(2000);
+  EXPECT_EXIT((useFakeDriver({{"FAKE_GPU_FREE", "1000"}}), moe_rt_gpu_upload(weights.data(), 2000)),
+              testing::ExitedWithCode(1),
+              "^error: expected 2000 bytes of free GPU memory for weights but got 1000 of 1000 on Fake GPU\n$");
 }
 
 TEST_F(CudaDevice, GivesMemoryBack) {
-  for (const char *pools : {"0", "1"})
-    expectTrue([&] {
-      useFakeDriver({{"FAKE_GPU_FREE", "1000"}, {"FAKE_GPU_POOLS", pools}});
-      for (int i = 0; i < 3; ++i)
-        moe_rt_gpu_free(moe_rt_gpu_alloc(600));
-      moe_rt_gpu_free(nullptr);
-      moe_rt_gpu_free(moe_rt_gpu_alloc(0));
-      return moe_rt_gpu_multiprocessors() == 7;
-    });
+  expectTrue([&] {
+    useFakeDriver({{"FAKE_GPU_FREE", "1100"}});
+    for (int i = 0; i < 3; ++i)
+      moe_rt_gpu_free(moe_rt_gpu_alloc(600));
+    moe_rt_gpu_free(nullptr);
+    moe_rt_gpu_free(moe_rt_gpu_alloc(0));
+    // What lies unused is too small now.
+    moe_rt_gpu_free(moe_rt_gpu_alloc(1000));
+    return moe_rt_gpu_multiprocessors() == 7;
+  });
+}
+
+TEST_F(CudaDevice, AsksTheDriverForMemoryOnce) {
+  expectTrue([&] {
+    useFakeDriver({{"FAKE_GPU_FREE", "100000000"}});
+    std::vector<void *> first, again;
+    for (std::vector<void *> *step : {&first, &again}) {
+      // In no order, and with neighbours that become one again.
+      for (int64_t bytes : {100, 5000, 256, 100000, 1, 5000})
+        step->push_back(moe_rt_gpu_alloc(bytes));
+      for (int i : {1, 0, 3, 5})
+        moe_rt_gpu_free((*step)[i]);
+      step->push_back(moe_rt_gpu_alloc(104000));
+      for (int i : {6, 2, 4})
+        moe_rt_gpu_free((*step)[i]);
+    }
+    for (size_t i = 0; i < 6; ++i)
+      for (size_t j = 0; j < i; ++j)
+        if (first[i] == first[j])
+          return false;
+    return first == again && calls("cuMemAlloc") == 1;
+  });
 }
 
 TEST_F(CudaDevice, CopiesAndFills) {
@@ -158,6 +192,107 @@ TEST_F(CudaDevice, LaunchesFromAnyThread) {
     moe_rt_gpu_launch(&kernel, 0, 1, 1, 4, 1, 1, 0, params, 2); // an empty grid
     moe_rt_gpu_copy_out(values.data(), data, 96);
     return values == std::vector<int32_t>(24, 10);
+  });
+}
+
+/// A step of a model: allocations, three launches, and a result for the host. `value` is what changes from step to
+/// step.
+int32_t runStep(const MoeGpuKernel (&kernels)[3], int32_t value) {
+  int32_t start = 1, result = 0;
+  std::vector<int32_t> values(24, start);
+  void *data = moe_rt_gpu_alloc(96);
+  moe_rt_gpu_copy_in(data, values.data(), 96);
+  launch(kernels[0], data, 5, 0);
+  launch(kernels[1], data, value, 0);
+  launch(kernels[2], data, 7, 0);
+  moe_rt_gpu_copy_out(&result, data, 4);
+  moe_rt_gpu_free(data);
+  return result;
+}
+
+TEST_F(CudaDevice, RepeatsAStepAsAGraph) {
+  expectTrue([&] {
+    useFakeDriver();
+    const MoeGpuKernel kernels[] = {makeKernel("add", "add sub shift"), makeKernel("shift", "add sub shift"),
+                                    makeKernel("sub", "add sub shift")};
+    for (int32_t value : {1, 1, 1, 2, 3})
+      if (runStep(kernels, value) != 2 * (1 + 5) + value - 7)
+        return false;
+    // Seen, made, as it was, and twice with one other value.
+    return calls("cuLaunchKernel") == 3 && calls("cuGraphInstantiate") == 1 && calls("cuGraphLaunch") == 4 &&
+           calls("cuGraphExecKernelNodeSetParams") == 2;
+  });
+}
+
+TEST_F(CudaDevice, LaunchesOtherKernelsOneByOne) {
+  expectTrue([&] {
+    useFakeDriver();
+    const char *image = "add sub shift";
+    const MoeGpuKernel kernels[] = {makeKernel("add", image), makeKernel("shift", image), makeKernel("sub", image)};
+    const MoeGpuKernel others[] = {makeKernel("add", image), makeKernel("sub", image), makeKernel("sub", image)};
+    bool isRight = true;
+    for (int32_t value : {1, 2}) {
+      isRight &= runStep(kernels, value) == 12 + value - 7;
+      isRight &= runStep(others, value) == 6 - value - 7;
+    }
+    // Both rows were seen twice.
+    isRight &= calls("cuLaunchKernel") == 6 && calls("cuGraphInstantiate") == 2 && calls("cuGraphLaunch") == 2;
+    // The first one again, then one launch alone.
+    isRight &= runStep(kernels, 3) == 12 + 3 - 7 && calls("cuGraphLaunch") == 3;
+    void *data = moe_rt_gpu_alloc(96);
+    moe_rt_gpu_fill(data, 0, 96);
+    for (int i = 0; i < 3; ++i) {
+      launch(kernels[0], data, 1, 0);
+      moe_rt_gpu_synchronize();
+    }
+    return isRight && calls("cuLaunchKernel") == 9 && calls("cuGraphLaunch") == 3;
+  });
+}
+
+TEST_F(CudaDevice, MakesNoGraphsWhereNoneAreWanted) {
+  for (std::pair<const char *, const char *> setting :
+       {std::pair("MOE_GPU_GRAPHS", "0"), std::pair("FAKE_GPU_GRAPHS", "0")})
+    expectTrue([&] {
+      useFakeDriver({setting});
+      const char *image = "add sub shift";
+      const MoeGpuKernel kernels[] = {makeKernel("add", image), makeKernel("shift", image), makeKernel("sub", image)};
+      bool isRight = true;
+      for (int32_t value : {1, 2, 3})
+        isRight &= runStep(kernels, value) == 12 + value - 7;
+      return isRight && calls("cuLaunchKernel") == 9 && calls("cuGraphLaunch") == 0;
+    });
+}
+
+TEST_F(CudaDevice, MakesAGraphAgainThatCannotBeChanged) {
+  expectTrue([&] {
+    useFakeDriver({{"FAKE_GPU_GRAPHS", "fixed"}});
+    const char *image = "add sub shift";
+    const MoeGpuKernel kernels[] = {makeKernel("add", image), makeKernel("shift", image), makeKernel("sub", image)};
+    bool isRight = true;
+    for (int32_t value : {1, 1, 2, 2})
+      isRight &= runStep(kernels, value) == 12 + value - 7;
+    return isRight && calls("cuLaunchKernel") == 6 && calls("cuGraphInstantiate") == 2 &&
+           calls("cuGraphExecDestroy") == 1 && calls("cuGraphLaunch") == 2;
+  });
+}
+
+TEST_F(CudaDevice, ForgetsRowsThatWereNotUsedForLong) {
+  expectTrue([&] {
+    useFakeDriver();
+    const char *image = "add sub shift";
+    std::vector<MoeGpuKernel> kernels(20, makeKernel("add", image));
+    void *data = moe_rt_gpu_alloc(96);
+    moe_rt_gpu_fill(data, 0, 96);
+    for (int round = 0; round < 2; ++round)
+      for (const MoeGpuKernel &kernel : kernels)
+        for (int repetition = 0; repetition < 2; ++repetition) {
+          launch(kernel, data, 1, 0);
+          launch(kernel, data, 1, 0);
+          moe_rt_gpu_synchronize();
+        }
+    int32_t sum = 0;
+    moe_rt_gpu_copy_out(&sum, data, 4);
+    return sum == 160 && calls("cuGraphInstantiate") == 40 && calls("cuGraphExecDestroy") == 24;
   });
 }
 

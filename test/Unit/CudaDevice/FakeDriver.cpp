@@ -4,9 +4,10 @@
 //
 // As much of the driver as the runtime uses, with its rules: a call without a current context fails, so does more
 // shared memory than was asked for. The environment says what GPU there is: FAKE_GPU=none|stub, FAKE_GPU_FREE=<bytes>,
-// FAKE_GPU_POOLS=0. With MOE_FAKE_DRIVER_IS_OLD it lacks what drivers for CUDA 11 lack. Images are texts: the names of
-// their kernels, or "other" for one that is for another GPU. Kernel `add` adds params[1] to each thread's element of
-// params[0].
+// FAKE_GPU_GRAPHS=0 for one that makes no graphs, FAKE_GPU_GRAPHS=fixed for one that takes no changes of them. With
+// MOE_FAKE_DRIVER_IS_OLD it lacks what drivers for CUDA 11 lack. Images are texts: the names of their kernels, or
+// "other" for one that is for another GPU. Kernel `add` adds params[1] to each thread's element of params[0], `sub`
+// subtracts it, `shift` doubles the element first. fakeCalls says how often a function was called.
 //
 //===----------------------------------------------------------------------===//
 #include "Driver.h"
@@ -16,11 +17,12 @@
 #include <cstring>
 #include <map>
 #include <string>
+#include <vector>
 
 using namespace moe::rt::cuda;
 
 namespace {
-constexpr Result invalidValue = Result(1), invalidContext = Result(201);
+constexpr Result invalidValue = Result(1), invalidContext = Result(201), notSupported = Result(801);
 
 thread_local Context current = nullptr;
 Context const primary = reinterpret_cast<Context>(0x10);
@@ -28,6 +30,7 @@ Stream const onlyStream = reinterpret_cast<Stream>(0x20);
 std::map<DevicePointer, size_t> blocks;
 size_t used = 0;
 int64_t sharedAllowed = 48 << 10;
+std::map<std::string, int> calls;
 
 std::string setting(const char *name, const char *otherwise) {
   const char *text = getenv(name);
@@ -65,9 +68,100 @@ bool isOnDevice(DevicePointer pointer, size_t bytes) {
   return pointer + bytes <= begin + size;
 }
 void *memory(DevicePointer pointer) { return reinterpret_cast<void *>(pointer); }
+
+/// What cuLaunchKernel and a graph's node do.
+struct Work {
+  std::string name;
+  unsigned threads, sharedBytes;
+  int32_t *data;
+  int32_t value;
+
+  explicit Work(const KernelNodeParams &params)
+      : name(reinterpret_cast<const char *>(params.function)),
+        threads(params.gridX * params.gridY * params.gridZ * params.blockX * params.blockY * params.blockZ),
+        sharedBytes(params.sharedBytes), data(*static_cast<int32_t **>(params.params[0])),
+        value(*static_cast<int32_t *>(params.params[1])) {
+    name.resize(name.find_first_of(' ') == std::string::npos ? name.size() : name.find_first_of(' '));
+  }
+
+  Result run() const {
+    if (!current || sharedBytes > sharedAllowed || !isOnDevice(reinterpret_cast<DevicePointer>(data), 4 * threads))
+      return invalidValue;
+    for (unsigned i = 0; i < threads; ++i)
+      data[i] = name == "sub" ? data[i] - value : name == "shift" ? 2 * data[i] + value : data[i] + value;
+    return Success;
+  }
+};
 } // namespace
 
+namespace moe::rt::cuda {
+struct GraphOfDriver {
+  std::vector<Work> nodes; // a chain
+};
+struct GraphExecOfDriver {
+  GraphOfDriver *graph;
+  std::vector<Work> nodes;
+};
+} // namespace moe::rt::cuda
+
+/// Nodes are numbered from 1.
+static GraphNode nodeOf(size_t number) { return reinterpret_cast<GraphNode>(number); }
+static std::map<GraphOfDriver *, int> graphs; // that exist
+
 extern "C" {
+int fakeCalls(const char *name) { return calls[name]; }
+
+Result cuGraphCreate(Graph *graph, unsigned) {
+  if (setting("FAKE_GPU_GRAPHS", "1") == "0")
+    return notSupported;
+  *graph = new GraphOfDriver();
+  graphs[*graph] = 1;
+  return Success;
+}
+Result cuGraphDestroy(Graph graph) {
+  if (!graphs.erase(graph))
+    return invalidValue;
+  delete graph;
+  return Success;
+}
+Result cuGraphAddKernelNode(GraphNode *node, Graph graph, const GraphNode *before, size_t count,
+                            const KernelNodeParams *params) {
+  // What comes in a stream is a chain.
+  bool isChain = graph->nodes.empty() ? count == 0 : count == 1 && *before == nodeOf(graph->nodes.size());
+  if (!graphs.count(graph) || !isChain)
+    return invalidValue;
+  graph->nodes.emplace_back(*params);
+  *node = nodeOf(graph->nodes.size());
+  return Success;
+}
+Result cuGraphInstantiateWithFlags(GraphExec *program, Graph graph, unsigned long long) {
+  ++calls["cuGraphInstantiate"];
+  *program = new GraphExecOfDriver{graph, graph->nodes};
+  return Success;
+}
+Result cuGraphExecKernelNodeSetParams(GraphExec program, GraphNode node, const KernelNodeParams *params) {
+  ++calls["cuGraphExecKernelNodeSetParams"];
+  // A node is known as long as the graph that it was made in.
+  size_t number = reinterpret_cast<size_t>(node);
+  if (!graphs.count(program->graph) || number == 0 || number > program->nodes.size() ||
+      setting("FAKE_GPU_GRAPHS", "1") == "fixed")
+    return invalidValue;
+  program->nodes[number - 1] = Work(*params);
+  return Success;
+}
+Result cuGraphExecDestroy(GraphExec program) {
+  ++calls["cuGraphExecDestroy"];
+  delete program;
+  return Success;
+}
+Result cuGraphLaunch(GraphExec program, Stream stream) {
+  ++calls["cuGraphLaunch"];
+  for (const Work &work : program->nodes)
+    if (Result result = stream == onlyStream ? work.run() : invalidValue; result != Success)
+      return result;
+  return Success;
+}
+
 Result cuInit(unsigned) {
   std::string gpu = setting("FAKE_GPU", "one");
   return gpu == "none" ? NoDevice : gpu == "stub" ? StubLibrary : Success;
@@ -106,17 +200,9 @@ Result cuDeviceGetAttribute(int *value, Attribute attribute, Device) {
   case Attribute::SharedMemoryPerBlock:
     *value = 64 << 10;
     break;
-  case Attribute::HasMemoryPools:
-    *value = setting("FAKE_GPU_POOLS", "1") == "1";
-    break;
   }
   return Success;
 }
-Result cuDeviceGetDefaultMemPool(MemoryPool *pool, Device) {
-  *pool = reinterpret_cast<MemoryPool>(0x30);
-  return Success;
-}
-Result cuMemPoolSetAttribute(MemoryPool, int attribute, void *) { return attribute == 4 ? Success : invalidValue; }
 Result cuDevicePrimaryCtxRetain(Context *context, Device) {
   *context = primary;
   return Success;
@@ -155,12 +241,11 @@ Result cuMemGetInfo_v2(size_t *free, size_t *total) {
   *total = capacity();
   return Success;
 }
-Result cuMemAlloc_v2(DevicePointer *pointer, size_t bytes) { return allocate(pointer, bytes); }
-Result cuMemFree_v2(DevicePointer pointer) { return release(pointer); }
-Result cuMemAllocAsync(DevicePointer *pointer, size_t bytes, Stream stream) {
-  return setting("FAKE_GPU_POOLS", "1") == "1" && stream == onlyStream ? allocate(pointer, bytes) : invalidValue;
+Result cuMemAlloc_v2(DevicePointer *pointer, size_t bytes) {
+  ++calls["cuMemAlloc"];
+  return allocate(pointer, bytes);
 }
-Result cuMemFreeAsync(DevicePointer pointer, Stream) { return release(pointer); }
+Result cuMemFree_v2(DevicePointer pointer) { return release(pointer); }
 Result cuMemcpyHtoDAsync_v2(DevicePointer to, const void *from, size_t bytes, Stream stream) {
   if (!current || stream != onlyStream || !isOnDevice(to, bytes))
     return invalidValue;
@@ -199,14 +284,11 @@ Result cuFuncSetAttribute(Function, int attribute, int value) {
   sharedAllowed = value;
   return Success;
 }
-Result cuLaunchKernel(Function, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX, unsigned blockY,
-                      unsigned blockZ, unsigned sharedBytes, Stream stream, void **params, void **) {
-  if (!current || stream != onlyStream || sharedBytes > sharedAllowed)
+Result cuLaunchKernel(Function function, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX,
+                      unsigned blockY, unsigned blockZ, unsigned sharedBytes, Stream stream, void **params, void **) {
+  ++calls["cuLaunchKernel"];
+  if (stream != onlyStream)
     return invalidValue;
-  auto *data = *static_cast<int32_t **>(params[0]);
-  int32_t value = *static_cast<int32_t *>(params[1]);
-  for (unsigned i = 0; i < gridX * gridY * gridZ * blockX * blockY * blockZ; ++i)
-    data[i] += value;
-  return Success;
+  return Work({function, gridX, gridY, gridZ, blockX, blockY, blockZ, sharedBytes, params, nullptr}).run();
 }
 } // extern "C"

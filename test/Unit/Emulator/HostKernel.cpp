@@ -25,6 +25,6 @@ void moe::test::launch(MoeHostKernel body, int64_t blocks, int64_t threads, int6
   static const uint32_t instructions[1] = {1};
   static const MoeSimtModule module = {sites, siteCount, executions, instructions, 1, nullptr, 0};
   static const MoeSimtKernel details = {&module, nullptr, 0, 0};
-  MoeGpuKernel kernel = {"k", nullptr, body, &details, int64_t(params.size())};
+  MoeGpuKernel kernel = {"k", nullptr, body, &details, int64_t(params.size()), nullptr};
   moe_rt_gpu_launch(&kernel, blocks, 1, 1, threads, 1, 1, sharedBytes, params.data(), int64_t(params.size()));
 }
