@@ -93,7 +93,7 @@ void declare(CLI::App &app, CompileOptions &options, RawOptions &raw, const std:
       ->type_name("MODE")
       ->check(CLI::IsMember({"storage", "f32"}))
       ->group(model);
-  app.add_option("--quantize", options.quantize, "store the experts' weights as int8, int4 or mxfp4")
+  app.add_option("--quantize", options.quantize, "store the experts' weights as int8, int4, mxfp4 or fp8")
       ->type_name("FORMAT")
       ->group(model);
   app.add_option("--quantize-others", options.quantizeOthers,
@@ -199,8 +199,8 @@ static std::optional<CommandLine> translate(CompileOptions &options, const RawOp
   }
   for (auto [option, format] :
        {std::pair("--quantize", &options.quantize), std::pair("--quantize-others", &options.quantizeOthers)})
-    if (!format->empty() && *format != "int8" && *format != "int4" && *format != "mxfp4")
-      return usage(std::string(option) + ": expected one of int8, int4, mxfp4 but got '" + *format + "'");
+    if (!format->empty() && *format != "int8" && *format != "int4" && *format != "mxfp4" && *format != "fp8")
+      return usage(std::string(option) + ": expected one of int8, int4, mxfp4, fp8 but got '" + *format + "'");
 
   static const std::map<std::string, EmitKind> kinds = {
       {"exe", EmitKind::Exe},   {"shared", EmitKind::Shared}, {"obj", EmitKind::Obj},     {"llvm", EmitKind::LLVM},

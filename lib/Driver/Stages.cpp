@@ -11,6 +11,7 @@
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringExtras.h"
 
+#include <cmath>
 #include <tuple>
 
 using namespace mlir;
@@ -159,11 +160,10 @@ void Collector::addProduct(GroupedMatmulOp op) {
   stage.arithmetic = arithmeticOf(op.getX().getType());
   stage.rowOperations = 2 * columns * depth * weights;
   stage.rowBytes = depth * elementBytes(op.getX().getType()) + columns * elementBytes(op.getInit().getType());
-  // With a format, two codes share a byte and 32 of them a scale.
   for (Value weight : op.getWeights())
-    stage.groupBytes += columns * depth * (op.getFormat() ? 0.5 : elementBytes(weight.getType()));
+    stage.groupBytes += columns * depth * (op.getFormat() ? op.getCodeBits() / 8.0 : elementBytes(weight.getType()));
   for (Value scales : op.getScales())
-    stage.groupBytes += columns * depth / 32 * elementBytes(scales.getType());
+    stage.groupBytes += columns * std::ceil(depth / double(op.getScaleGroup())) * elementBytes(scales.getType());
   for (Value scalars : op.getColumnScalars())
     stage.groupBytes += columns * elementBytes(scalars.getType());
   if (PlanOp plan = planOf(op)) {

@@ -98,6 +98,10 @@ static void buildFuse(OpPassManager &pm, const PipelineOptions &options) {
     pm.addPass(createMoeQuantize({options.quantizeExperts, options.quantizeOthers}));
     addCleanUp(pm);
   }
+  if (!options.reference && options.target == Target::CPU) {
+    pm.addPass(createMoeKeepCodes());
+    addCleanUp(pm);
+  }
 }
 
 static void buildPack(OpPassManager &pm, const PipelineOptions &options) {

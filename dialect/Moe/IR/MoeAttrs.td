@@ -72,9 +72,9 @@ def Moe_DropOrder : StringBasedAttr<And<[
 /// How 4-bit codes stand for weights; see moe.grouped_matmul.
 def Moe_WeightFormat : StringBasedAttr<And<[
     CPred<"::llvm::isa<::mlir::StringAttr>($_self)">,
-    CPred<"::llvm::is_contained(::llvm::ArrayRef<::llvm::StringRef>({\"int4\", \"mxfp4\"}), "
+    CPred<"::llvm::is_contained(::llvm::ArrayRef<::llvm::StringRef>({\"int4\", \"mxfp4\", \"fp8\"}), "
           "::llvm::cast<::mlir::StringAttr>($_self).getValue())">]>,
-    "one of \"int4\", \"mxfp4\""> {
+    "one of \"int4\", \"mxfp4\", \"fp8\""> {
   let storageType = "::mlir::StringAttr";
   let returnType = "::llvm::StringRef";
 }

@@ -375,11 +375,11 @@ static SmallVector<int64_t> weightShape(GroupedMatmulOp op, int64_t rank) {
   int64_t panels = ShapedType::isDynamic(columns) ? columns : llvm::divideCeil(columns, width);
   auto steps = [&](int64_t size) { return static_cast<int64_t>(llvm::divideCeil(depth, size)); };
   if (rank == 3)
-    return {experts, columns, op.getFormat() ? depth / 2 : depth};
+    return {experts, columns, op.getFormat() ? depth * op.getCodeBits() / 8 : depth};
   if (rank == 4)
     return {experts, panels, depth, width};
   if (op.getFormat())
-    return {experts, panels, depth / 8, width, 4};
+    return {experts, panels, steps(32 / op.getCodeBits()), width, 4};
   if (op.isInteger())
     return {experts, panels, steps(4), width, 4};
   return {experts, panels, steps(2), width, 2};
@@ -394,9 +394,9 @@ static LogicalResult verifyWeights(GroupedMatmulOp op) {
   if (op.getScales().size() != (codes ? op.getWeights().size() : 0))
     return op.emitOpError("expected ") << (codes ? op.getWeights().size() : 0) << " scale operands "
                                        << (codes ? "with" : "without") << " 'format' but got " << op.getScales().size();
-  if (codes && op.getDepth() % GroupedMatmulOp::scaleGroup != 0)
+  if (codes && op.getCodeBits() < 8 && op.getDepth() % op.getScaleGroup() != 0)
     return op.emitOpError("expected rows of a multiple of ")
-           << GroupedMatmulOp::scaleGroup << " elements with 'format' but got " << x;
+           << op.getScaleGroup() << " elements with 'format' but got " << x;
 
   int64_t rank = op.getWeightRank();
   bool panels = !codes && !op.isInteger(); // rank 4 is for floats only
@@ -418,7 +418,9 @@ static LogicalResult verifyWeights(GroupedMatmulOp op) {
       return op.emitOpError("expected weights of ")
              << (codes || op.isInteger() ? "i8" : "a float type") << " but got " << type;
   }
-  SmallVector<int64_t> scaleShape{want[0], want[1], op.getDepth() / GroupedMatmulOp::scaleGroup};
+  SmallVector<int64_t> scaleShape{want[0], want[1]};
+  if (codes)
+    scaleShape.push_back(llvm::divideCeil(op.getDepth(), op.getScaleGroup()));
   if (op.isPacked())
     scaleShape.push_back(GroupedMatmulOp::panelWidth);
   for (auto [number, scales] : llvm::enumerate(op.getScales())) {

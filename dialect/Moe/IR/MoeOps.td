@@ -263,7 +263,7 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
     |---|---|
     | x | [R, K], or [T, K] with choices |
     | weights | [E, N, K], or packed in panels of 16 columns: [E, N/16, K, 16], [E, N/16, K/2, 16, 2] (16-bit pairs), or [E, N/16, K/4, 16, 4] (i8 quads) |
-    | scales | with `format`: one per weight operand, [E, N, K/32], or [E, N/16, K/32, 16] beside packed weights |
+    | scales | with `format`: one per weight operand, [E, N, K/G], or [E, N/16, K/G, 16] beside packed weights |
     | offsets | [E + 1], i32, ascending |
     | choices | [R], i32 |
     | row_scalars | [R] each: a row's gate weight |
@@ -274,13 +274,19 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
 
     * int8: x and weights are i8, products and sums exact in i32. What one unit stands for (a scale per row, one per column) is
       the epilogue's business.
-    * `format = "int4"` or `"mxfp4"`: x is of a float type, weights are 4-bit codes in i8, two to a byte, with a scale for every
-      32 along k; K is a multiple of 32. The weight is decode(code) * scale, in f32, and from there on as any other; a target
-      that multiplies in x's type rounds it to that type. int4: the code is a two's complement integer, scales are floats.
-      mxfp4 (OCP MX): the code is e2m1, from 0 to 7 the values 0, 0.5, 1, 1.5, 2, 3, 4, 6, plus 8 their negatives; scales are
-      e8m0 in i8, 2^(s - 127), 255 is NaN. Plain weights are [E, N, K/2], the even k in a byte's low half. Packed ones are
-      [E, N/16, K/8, 16, 4]: of the 32 bits of a column the low half holds the four even k, the high half the four odd
-      ones, ascending from the lowest bits.
+    * `format`: x is of a float type, weights are codes in i8, with a scale for every G along k. The weight is
+      decode(code) * scale, in f32. A target may scale the sum over the G instead of each of its terms.
+
+      | format | code | scales | G |
+      |---|---|---|---|
+      | `"int4"` | 4 bits, a two's complement integer | floats | 32 |
+      | `"mxfp4"` (OCP MX) | 4 bits, e2m1: from 0 to 7 the values 0, 0.5, 1, 1.5, 2, 3, 4, 6, plus 8 their negatives | e8m0 in i8: 2^(s - 127), 255 is NaN | 32 |
+      | `"fp8"` | 8 bits, e4m3 with no NaN: 127 is 480. A weight that is NaN has a scale that is | floats | 128 |
+
+      4-bit codes are two to a byte, [E, N, K/2], the even k in the low half; K is a multiple of 32. Codes of 8 bits are
+      [E, N, K], and the last group may be shorter. Packed weights are [E, N/16, K/C, 16, 4] with C = 8 codes of 4 bits or 4
+      of 8: of the 32 bits of a column the low half holds those of even k, the high half those of odd k, ascending from the
+      lowest bits.
 
     N need not be a multiple of 16: the last panel is padded with zeros. Same for K and pairs or quads. Where N is dynamic (a
     tile of columns), `column_multiple` is a number that divides it; without, it may be anything.
@@ -325,8 +331,12 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
   }];
   let extraClassDeclaration = [{
     static constexpr int64_t panelWidth = 16;
-    /// Elements along k that share a scale, with `format`.
-    static constexpr int64_t scaleGroup = 32;
+    /// Bits of a weight in `format`, and how many along k share a scale.
+    static int64_t codeBits(::llvm::StringRef format) { return format == "fp8" ? 8 : 4; }
+    static int64_t scaleGroup(::llvm::StringRef format) { return format == "fp8" ? 128 : 32; }
+    /// Those of this op, which has a format.
+    int64_t getCodeBits() { return codeBits(*getFormat()); }
+    int64_t getScaleGroup() { return scaleGroup(*getFormat()); }
     ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitMutable(); }
     /// Rank of the weights: 3 plain, 4 panels, 5 panels of pairs, quads or codes.
     int64_t getWeightRank() { return ::llvm::cast<::mlir::ShapedType>(getWeights().front().getType()).getRank(); }

@@ -31,8 +31,9 @@ static Value packPanels(OpBuilder &b, Location loc, Value weight, int64_t perSte
   return linalg::PackOp::create(b, loc, weight, dest, dims, tiles, zero).getResult();
 }
 
-/// Bytes [E, N, K/2] of codes in k's order as kernels want them: of each 8 codes those of even k first, then the odd.
-static Value separateEvenFromOdd(OpBuilder &b, Location loc, Value bytes) {
+/// Bytes [E, N, K/2] of 4-bit codes in k's order as kernels want them: of each 8 codes those of even k first, then the
+/// odd.
+static Value separateNibbles(OpBuilder &b, Location loc, Value bytes) {
   auto type = cast<RankedTensorType>(bytes.getType());
   ArrayRef<int64_t> shape = type.getShape();
   // 8 codes are 4 bytes (2 x 2). Byte q of half h takes nibble h of bytes (q, 0) and (q, 1).
@@ -62,6 +63,17 @@ static Value separateEvenFromOdd(OpBuilder &b, Location loc, Value bytes) {
   return tensor::CollapseShapeOp::create(b, loc, type, result, groups);
 }
 
+/// Packed 8-bit codes [.., 4] in k's order likewise: k = 0, 2, 1, 3.
+static Value separateBytes(OpBuilder &b, Location loc, Value packed) {
+  auto type = cast<RankedTensorType>(packed.getType());
+  SmallVector<ReassociationIndices> groups{{0}, {1}, {2}, {3}, {4, 5}};
+  auto split = type.clone({type.getDimSize(0), type.getDimSize(1), type.getDimSize(2), type.getDimSize(3), 2, 2});
+  Value source = tensor::ExpandShapeOp::create(b, loc, split, packed, groups);
+  Value init = tensor::EmptyOp::create(b, loc, split.getShape(), split.getElementType());
+  Value result = linalg::TransposeOp::create(b, loc, source, init, ArrayRef<int64_t>{0, 1, 2, 3, 5, 4})->getResult(0);
+  return tensor::CollapseShapeOp::create(b, loc, type, result, groups);
+}
+
 namespace {
 struct PackWeights : OpRewritePattern<GroupedMatmulOp> {
   using OpRewritePattern::OpRewritePattern;
@@ -81,14 +93,16 @@ struct PackWeights : OpRewritePattern<GroupedMatmulOp> {
 
     SmallVector<Value> packed, packedScales;
     for (Value weight : op.getWeights()) {
-      if (op.getFormat())
-        weight = separateEvenFromOdd(rewriter, op.getLoc(), weight);
+      int64_t codeBits = op.getFormat() ? op.getCodeBits() : 0;
+      if (codeBits == 4)
+        weight = separateNibbles(rewriter, op.getLoc(), weight);
       // A step fills the 32 bits that a kernel broadcasts or multiplies by at once.
       int64_t perStep = 32 / cast<ShapedType>(weight.getType()).getElementTypeBitWidth();
-      packed.push_back(packPanels(rewriter, op.getLoc(), weight, perStep));
+      Value panels = packPanels(rewriter, op.getLoc(), weight, perStep);
+      packed.push_back(codeBits == 8 ? separateBytes(rewriter, op.getLoc(), panels) : panels);
     }
     for (Value scales : op.getScales()) {
-      // [E, N, K/32] as [E, N/16, K/32, 16].
+      // [E, N, K/G] as [E, N/16, K/G, 16].
       packedScales.push_back(packPanels(rewriter, op.getLoc(), scales, /*perStep=*/1));
     }
     rewriter.modifyOpInPlace(op, [&] {

@@ -80,6 +80,7 @@ def MoeQuantize : Pass<"moe-quantize"> {
       `sum * (row scale * column scale)`.
     * `int4`: 32 weights share the scale max |w| / 7, rounded to 5 significant bits, in bf16.
     * `mxfp4`: 32 weights share the smallest scale 2^e with max |w| <= 7 * 2^e.
+    * `fp8`: 128 weights of a row share the scale max |w| / 448, in f32.
 
     The arithmetic on weights is ordinary IR, which `moe-prepare-parameters` moves to compile time. Run behind
     `moe-fuse-grouped-matmuls`: a gather, and gate and up, share the rows that are quantised.
@@ -95,10 +96,32 @@ def MoeQuantize : Pass<"moe-quantize"> {
         outs(%init : tensor<?x32xf32>) attributes {format = "int4"} { ... }
     ```
   }];
-  let options = [Option<"experts", "experts", "std::string", "\"\"", "Format of the experts' weights: int8, int4, mxfp4">,
+  let options = [Option<"experts", "experts", "std::string", "\"\"", "Format of the experts' weights: int8, int4, mxfp4, fp8">,
                  Option<"others", "others", "std::string", "\"\"", "Format of the other weights">];
   let dependentDialects = ["::moe::MoeDialect", "::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect",
                            "::mlir::math::MathDialect", "::mlir::tensor::TensorDialect"];
+}
+
+def MoeKeepCodes : Pass<"moe-keep-codes"> {
+  let summary = "multiply with the codes that a checkpoint stores";
+  let description = [{
+    Weights that are decoded from f8E4M3FN, `code[n, k] * scale[n / 128, k / 128]` in f32, stay codes: the product gets
+    `format = "fp8"`, their bits, and the scales of each row. A group of 128 with a NaN among its codes has NaN as its scale: the
+    format has no other. Weights of other kinds, and products of which only some weights are such, stay as they are.
+
+    ```mlir
+    %w = linalg.generic {indexing_maps = [(e, n, k) -> (e, n, k), (e, n, k) -> (e, n floordiv 128, k floordiv 128), ...]}
+        ins(%c, %s : tensor<8x256x512xf8E4M3FN>, tensor<8x2x4xf32>) ... arith.extf, arith.mulf ... -> tensor<8x256x512xf32>
+    %y = moe.grouped_matmul rows(%x : tensor<?x512xbf16>) weights(%w : tensor<8x256x512xf32>) ...
+    ```
+    becomes
+    ```mlir
+    %y = moe.grouped_matmul rows(%x : tensor<?x512xbf16>) weights(%bits : tensor<8x256x512xi8>)
+        scales(%rows : tensor<8x256x4xf32>) ... attributes {format = "fp8"} { ... }
+    ```
+  }];
+  let dependentDialects = ["::moe::MoeDialect", "::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect",
+                           "::mlir::tensor::TensorDialect"];
 }
 
 //===----------------------------------------------------------------------===//

@@ -7,6 +7,8 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Codes.h"
+
 #include "dialect/Moe/Transforms/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -25,7 +27,7 @@ namespace moe {
 } // namespace moe
 
 /// Largest codes. int8 and int4 are symmetric: -128 and -8 are not used.
-static constexpr double largestInt8 = 127, largestInt4 = 7;
+static constexpr double largestInt8 = 127, largestInt4 = 7, largestE4M3 = 448;
 /// Rows and groups with no larger element are zero: the inverse of their scale would leave f32.
 static constexpr double smallest = 0x1p-100;
 
@@ -59,9 +61,10 @@ private:
   /// The integer nearest to x (ties to even) as i32, for |x| < 2^22; only the low byte for anything else.
   Value nearest(ImplicitLocOpBuilder &b, Value x);
   Value int8Rows(Value value, Value magnitudes);
-  /// value [.., K] in groups [.., K/32, 32].
-  Value grouped(Value value);
+  /// value [.., K] in groups [.., K/G, G] of `format`.
+  Value grouped(Value value, StringRef format);
   std::pair<Value, Value> codesAndScales(Value weight, StringRef format);
+  std::pair<Value, Value> e4m3CodesAndScales(Value weight);
   Value codeOf(ImplicitLocOpBuilder &b, Value x, StringRef format);
 
   GroupedMatmulOp op;
@@ -143,13 +146,13 @@ Value Quantizer::int8Rows(Value value, Value magnitudes) {
              });
 }
 
-/// What one unit of int8Rows stands for: magnitudes / 127, NaN where a row has one.
-static Value int8Scale(ImplicitLocOpBuilder &b, Value magnitude) {
+/// What one unit of codes up to `largest` stands for: magnitude / largest, NaN where there is one.
+static Value unitOf(ImplicitLocOpBuilder &b, Value magnitude, double largest) {
   auto constant = [&](double value) {
     return arith::ConstantOp::create(b, b.getF32FloatAttr(static_cast<float>(value)));
   };
   Value tooSmall = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, magnitude, constant(smallest));
-  Value scale = arith::DivFOp::create(b, magnitude, constant(largestInt8));
+  Value scale = arith::DivFOp::create(b, magnitude, constant(largest));
   return arith::SelectOp::create(b, tooSmall, constant(0), scale);
 }
 
@@ -157,7 +160,7 @@ void Quantizer::toInt8() {
   Type f32Type = b.getF32Type();
   Value x = op.getX(), magnitudes = largest(x);
   SmallVector<OpFoldResult> tokens{tensor::getMixedSize(b, b.getLoc(), x, 0)};
-  auto scaleOf = [](ImplicitLocOpBuilder &b, ValueRange s) { return int8Scale(b, s[0]); };
+  auto scaleOf = [](ImplicitLocOpBuilder &b, ValueRange s) { return unitOf(b, s[0], largestInt8); };
   Value rowScale = map({{magnitudes, loops(1)}}, tokens, f32Type, scaleOf);
   if (op.getChoices()) {
     int64_t rows = cast<ShapedType>(op.getInit().getType()).getDimSize(0);
@@ -198,15 +201,16 @@ void Quantizer::toInt8() {
   op.erase();
 }
 
-Value Quantizer::grouped(Value value) {
+Value Quantizer::grouped(Value value, StringRef format) {
+  int64_t group = GroupedMatmulOp::scaleGroup(format);
   auto type = cast<RankedTensorType>(value.getType());
   SmallVector<int64_t> shape(type.getShape());
   SmallVector<ReassociationIndices> groups;
   for (int64_t dim = 0; dim < type.getRank(); ++dim)
     groups.push_back({dim});
   groups.back().push_back(type.getRank());
-  shape.back() /= GroupedMatmulOp::scaleGroup;
-  shape.push_back(GroupedMatmulOp::scaleGroup);
+  shape.back() /= group;
+  shape.push_back(group);
   return tensor::ExpandShapeOp::create(b, type.clone(shape), value, groups);
 }
 
@@ -259,7 +263,7 @@ static Value mxfp4Exponent(ImplicitLocOpBuilder &b, Value magnitude) {
 
 std::pair<Value, Value> Quantizer::codesAndScales(Value weight, StringRef format) {
   Type f32Type = b.getF32Type();
-  Value groups = grouped(weight), most = largest(groups);
+  Value groups = grouped(weight, format), most = largest(groups);
   SmallVector<OpFoldResult> scaleSizes = tensor::getMixedSizes(b, b.getLoc(), most);
   SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(b, b.getLoc(), groups);
   Value scales, inverses;
@@ -289,7 +293,7 @@ std::pair<Value, Value> Quantizer::codesAndScales(Value weight, StringRef format
                       return arith::TruncIOp::create(b, b.getI8Type(), code);
                     });
   // Two to a byte.
-  sizes.back() = b.getIndexAttr(GroupedMatmulOp::scaleGroup / 2);
+  sizes.back() = b.getIndexAttr(GroupedMatmulOp::scaleGroup(format) / 2);
   Map even = loops(4), odd = loops(4);
   even[3] = d(3) * 2;
   odd[3] = d(3) * 2 + 1;
@@ -302,10 +306,42 @@ std::pair<Value, Value> Quantizer::codesAndScales(Value weight, StringRef format
   return {bytes, scales};
 }
 
+/// The code of e4m3 nearest to x, i32: ties to even codes. |x| is at most 448, or x counts for nothing.
+static Value e4m3Code(ImplicitLocOpBuilder &b, Value x, Value small) {
+  auto integer = [&](int32_t value) { return arith::ConstantOp::create(b, b.getI32IntegerAttr(value)); };
+  Value bits = arith::BitcastOp::create(b, b.getI32Type(), x);
+  Value magnitude = arith::AndIOp::create(b, bits, integer(INT32_MAX));
+  // From 2^-6 on: the upper bits of an f32 whose exponent is less by 120, rounded.
+  Value last = arith::AndIOp::create(b, arith::ShRUIOp::create(b, magnitude, integer(20)), integer(1));
+  Value rounded = arith::AddIOp::create(b, arith::AddIOp::create(b, magnitude, integer(0x7ffff)), last);
+  Value code = arith::SubIOp::create(b, arith::ShRUIOp::create(b, rounded, integer(20)), integer(120 << 3));
+  Value isSmall = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, magnitude, integer((127 - 6) << 23));
+  code = arith::SelectOp::create(b, isSmall, small, code);
+  Value sign = arith::AndIOp::create(b, arith::ShRUIOp::create(b, bits, integer(24)), integer(0x80));
+  return arith::OrIOp::create(b, arith::AndIOp::create(b, code, integer(0x7f)), sign);
+}
+
+std::pair<Value, Value> Quantizer::e4m3CodesAndScales(Value weight) {
+  int64_t group = GroupedMatmulOp::scaleGroup("fp8");
+  Value most = largest(inGroups(b, weight, group));
+  Value scales = map({{most, loops(3)}}, tensor::getMixedSizes(b, b.getLoc(), most), b.getF32Type(),
+                     [](ImplicitLocOpBuilder &b, ValueRange s) { return unitOf(b, s[0], largestE4M3); });
+  Map groupOf{d(0), d(1), d(2).floorDiv(group)};
+  Value codes =
+      map({{weight, loops(3)}, {inverse(most, largestE4M3), groupOf}}, tensor::getMixedSizes(b, b.getLoc(), weight),
+          b.getI8Type(), [&](ImplicitLocOpBuilder &b, ValueRange s) -> Value {
+            Value x = arith::MulFOp::create(b, s[0], s[1]);
+            Value least = arith::ConstantOp::create(b, b.getF32FloatAttr(0x1p9f));
+            Value small = nearest(b, math::AbsFOp::create(b, arith::MulFOp::create(b, x, least)));
+            return arith::TruncIOp::create(b, b.getI8Type(), e4m3Code(b, x, small));
+          });
+  return {codes, scales};
+}
+
 void Quantizer::toCodes(StringRef format) {
   SmallVector<Value> codes, scales;
   for (Value weight : op.getWeights()) {
-    auto [code, scale] = codesAndScales(weight, format);
+    auto [code, scale] = format == "fp8" ? e4m3CodesAndScales(weight) : codesAndScales(weight, format);
     codes.push_back(code);
     scales.push_back(scale);
   }
@@ -356,8 +392,8 @@ struct MoeQuantizePass : moe::impl::MoeQuantizeBase<MoeQuantizePass> {
 
   LogicalResult initialize(MLIRContext *context) override {
     for (StringRef format : {StringRef(experts), StringRef(others)})
-      if (!format.empty() && !llvm::is_contained({"int8", "int4", "mxfp4"}, format))
-        return emitError(UnknownLoc::get(context), "expected one of int8, int4, mxfp4 but got '") << format << "'";
+      if (!format.empty() && !llvm::is_contained({"int8", "int4", "mxfp4", "fp8"}, format))
+        return emitError(UnknownLoc::get(context), "expected one of int8, int4, mxfp4, fp8 but got '") << format << "'";
     return success();
   }
 
@@ -371,10 +407,10 @@ struct MoeQuantizePass : moe::impl::MoeQuantizeBase<MoeQuantizePass> {
           !llvm::all_of(op.getWeights(), isParameterOnly) || (dense && isRouter(op)))
         return;
       anyExperts |= !dense;
-      if (format != "int8" && op.getDepth() % GroupedMatmulOp::scaleGroup != 0) {
+      if ((format == "int4" || format == "mxfp4") && op.getDepth() % GroupedMatmulOp::scaleGroup(format) != 0) {
         op.emitError("expected rows of a multiple of ")
-            << GroupedMatmulOp::scaleGroup << " elements to quantise to " << format << " but got " << op.getDepth()
-            << " in '" << parameterName(op.getWeights().front()) << "'";
+            << GroupedMatmulOp::scaleGroup(format) << " elements to quantise to " << format << " but got "
+            << op.getDepth() << " in '" << parameterName(op.getWeights().front()) << "'";
         failed = true;
         return;
       }

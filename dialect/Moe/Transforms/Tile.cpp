@@ -156,7 +156,7 @@ private:
     stage.weights = static_cast<int64_t>(op.getWeights().size());
     auto bytes = [](Value value) { return getElementTypeOrSelf(value).getIntOrFloatBitWidth() / 8.0; };
     stage.rowBytes = bytes(op.getX());
-    stage.weightBytes = op.getFormat() ? 0.5 : bytes(op.getWeights().front());
+    stage.weightBytes = op.getFormat() ? op.getCodeBits() / 8.0 : bytes(op.getWeights().front());
     stage.groups = op.getNumExperts();
     return rt::chooseTiles(stage, machine).rows;
   }

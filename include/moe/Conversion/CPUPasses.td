@@ -246,7 +246,7 @@ def ExpandMath : Pass<"moe-expand-math"> {
     sqrt, fma, rounding, absf, copysign and classification stay: they are instructions (or expanded for a level without
     them by moe-multiversion). erfc, atan, atan2, asin, acos, tan, sinh, cosh, asinh, acosh, atanh use upstream's expansions,
     whose error is not measured here. Any other math function (and arith.remf, which would be fmod) is an error: nothing
-    may be left that needs libm.
+    may be left that needs libm. arith.extf from f8E4M3FN to f32, which LLVM has no instruction for, becomes arithmetic too.
 
     Largest error of f32 results against the exact value, in units in the last place, sampled over all arguments with a
     finite result (sin, cos: up to 1e6), with fused multiply-add and with a multiplication and an addition instead:

@@ -39,7 +39,7 @@ struct CompileOptions {
   std::vector<std::string> gpuArch;
   /// --run-on=host: the device of the executable is the kernel emulator.
   bool runOnHost = false;
-  /// Formats of the experts' weights and of the other matrices: int8, int4, mxfp4, or empty.
+  /// Formats of the experts' weights and of the other matrices: int8, int4, mxfp4, fp8, or empty.
   std::string quantize, quantizeOthers;
   WeightsMode weights = WeightsMode::Embed;
   /// Set with WeightsMode::Random.

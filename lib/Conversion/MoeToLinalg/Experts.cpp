@@ -136,8 +136,26 @@ struct Position {
 };
 } // namespace
 
-/// A 4-bit code as the number it stands for.
+/// The number that a code of e4m3 stands for, where none is NaN.
+static Value decodeE4M3(ImplicitLocOpBuilder &b, Value code) {
+  auto constant = [&](float value) { return arith::ConstantOp::create(b, b.getF32FloatAttr(value)); };
+  auto bits = [&](int64_t mask, int64_t left) -> Value {
+    return arith::ShLIOp::create(b, arith::AndIOp::create(b, code, i32Constant(b, mask)), i32Constant(b, left));
+  };
+  // Exponents are less by 120 than those of f32; what lies below the least is m * 2^-9.
+  Value isSmall = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, bits(0x78, 0), i32Constant(b, 0));
+  Value small = arith::UIToFPOp::create(b, b.getF32Type(), bits(7, 0));
+  small = arith::MulFOp::create(b, small, constant(0x1p-9f));
+  Value value = arith::AddIOp::create(b, bits(0x7f, 20), i32Constant(b, 120 << 23));
+  value = arith::SelectOp::create(b, isSmall, small, arith::BitcastOp::create(b, b.getF32Type(), value));
+  Value sign = arith::BitcastOp::create(b, b.getF32Type(), bits(0x80, 24));
+  return math::CopySignOp::create(b, value, sign);
+}
+
+/// A code as the number it stands for.
 static Value decode(ImplicitLocOpBuilder &b, Value code, StringRef format) {
+  if (format == "fp8")
+    return decodeE4M3(b, code);
   static constexpr float int4[] = {0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
   static constexpr float e2m1[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0f, -0.5, -1, -1.5, -2, -3, -4, -6};
   auto type = RankedTensorType::get({16}, b.getF32Type());
@@ -164,20 +182,21 @@ static Value decodedWeight(ImplicitLocOpBuilder &b, GroupedMatmulOp op, unsigned
     return affine::AffineApplyOp::create(b, AffineMap::get(1, 0, expression), at.k);
   };
   AffineExpr k = b.getAffineDimExpr(0);
-  SmallVector<Value> codeAt{expert, at.n, apply(k.floorDiv(2))};
-  SmallVector<Value> scaleAt{expert, at.n, apply(k.floorDiv(GroupedMatmulOp::scaleGroup))};
-  AffineExpr half = k % 2; // which half of the byte
+  int64_t bits = op.getCodeBits(), perByte = 8 / bits, perStep = 32 / bits;
+  SmallVector<Value> codeAt{expert, at.n, apply(k.floorDiv(perByte))};
+  SmallVector<Value> scaleAt{expert, at.n, apply(k.floorDiv(op.getScaleGroup()))};
+  AffineExpr part = k % perByte; // which part of the byte
   if (op.isPacked()) {
-    // Of a column's 32 bits k = 0, 2, 4, 6 take the low 16, k = 1, 3, 5, 7 the high 16.
-    AffineExpr place = (k % 2) * 4 + (k % 8).floorDiv(2);
-    codeAt = Position{at.n, apply(k.floorDiv(8))}.in(b, expert, {});
-    codeAt.push_back(apply(place.floorDiv(2)));
-    half = place % 2;
+    // Of a column's 32 bits even k take the low 16, odd k the high 16.
+    AffineExpr place = (k % 2) * (perStep / 2) + (k % perStep).floorDiv(2);
+    codeAt = Position{at.n, apply(k.floorDiv(perStep))}.in(b, expert, {});
+    codeAt.push_back(apply(place.floorDiv(perByte)));
+    part = place % perByte;
     scaleAt = Position{at.n, scaleAt.back()}.in(b, expert, {});
   }
   Value byte = arith::ExtUIOp::create(b, b.getI32Type(), tensor::ExtractOp::create(b, codes, codeAt));
-  Value shifted = arith::ShRUIOp::create(b, byte, toI32(b, apply(half * 4)));
-  Value code = arith::AndIOp::create(b, shifted, i32Constant(b, 15));
+  Value shifted = arith::ShRUIOp::create(b, byte, toI32(b, apply(part * bits)));
+  Value code = arith::AndIOp::create(b, shifted, i32Constant(b, (1 << bits) - 1));
   Value scale = tensor::ExtractOp::create(b, scales, scaleAt);
   scale = scale.getType().isInteger(8) ? decodeE8M0(b, scale) : toF32(b, scale);
   return arith::MulFOp::create(b, decode(b, code, *op.getFormat()), scale);

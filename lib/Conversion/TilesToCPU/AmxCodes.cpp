@@ -1,4 +1,4 @@
-//===- AmxCodes.cpp - products of 4-bit codes in AMX tiles ----------------===//
+//===- AmxCodes.cpp - products of codes in AMX tiles ----------------------===//
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
@@ -15,35 +15,91 @@ using namespace moe;
 
 void AmxRecipe::decodeTile(OpBuilder &b, Value group, const PanelBlock &panels, Value k, Value to, int64_t room,
                            bool fetches) {
-  static_assert(GroupedMatmulOp::scaleGroup == 32, "a tile has one scale for each column");
-  constexpr int64_t tilesAhead = 16, pairs = codesOfLine / 2;
-  int64_t linesOfTile = tileDepth / codesOfLine;
-  Value firstLine = multiplyBy(b, k, linesOfTile);
-  loop(b, index(b, 0), index(b, linesOfTile), 1, [&](OpBuilder &b, Value line) {
-    Value step = add(b, firstLine, line), toLine = add(b, to, multiplyBy(b, line, pairs * tileDepth));
-    for (int64_t slot = 0; slot < weightCount() * panels.count; ++slot) {
-      int64_t w = slot / panels.count;
-      Value panel = add(b, panels.first, slot % panels.count);
-      if (fetches)
-        memref::PrefetchOp::create(b, loc, weights[w],
-                                   ValueRange{group, panel, add(b, step, tilesAhead * linesOfTile), index(b, 0)},
-                                   /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
-      for (auto [pair, both] : llvm::enumerate(codes->loadPairs(b, w, group, panel, step))) {
-        Value at = add(b, toLine, slot * room * tileSize + int64_t(pair) * tileDepth);
-        vector::StoreOp::create(b, loc, both, decoded, ValueRange{at});
+  constexpr int64_t tilesAhead = 16;
+  int64_t lineCount = linesOfTile(), pairs = codes->codesOfStep() / 2;
+  Value firstLine = multiplyBy(b, k, lineCount), end = index(b, lineCount);
+  auto forLines = [&](Value begin, Value end,
+                      function_ref<void(OpBuilder &, Value line, int64_t slot, Value to)> body) {
+    loop(b, begin, end, 1, [&](OpBuilder &b, Value line) {
+      Value toLine = add(b, to, multiplyBy(b, line, pairs * tileDepth));
+      for (int64_t slot = 0; slot < weightCount() * panels.count; ++slot)
+        body(b, line, slot, add(b, toLine, slot * room * tileSize));
+    });
+  };
+  // Behind the last line of a panel there may be anything.
+  if (depth % tileDepth) {
+    int64_t linesOfPanel = llvm::divideCeil(depth, codes->codesOfStep());
+    Value left = subtract(b, index(b, linesOfPanel), firstLine), whole = end;
+    end = arith::MinSIOp::create(b, loc, left, whole);
+    Value zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(VectorType::get({tileDepth}, element)));
+    forLines(end, whole, [&](OpBuilder &b, Value, int64_t, Value to) {
+      for (int64_t pair = 0; pair < pairs; ++pair)
+        vector::StoreOp::create(b, loc, zeros, decoded, add(b, to, pair * tileDepth));
+    });
+  }
+  forLines(index(b, 0), end, [&](OpBuilder &b, Value line, int64_t slot, Value to) {
+    Value step = add(b, firstLine, line), panel = add(b, panels.first, slot % panels.count);
+    int64_t w = slot / panels.count;
+    if (fetches)
+      memref::PrefetchOp::create(b, loc, weights[w],
+                                 ValueRange{group, panel, add(b, step, tilesAhead * lineCount), index(b, 0)},
+                                 /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
+    for (auto [pair, both] : llvm::enumerate(codes->loadPairs(b, w, group, panel, step)))
+      vector::StoreOp::create(b, loc, both, decoded, add(b, to, int64_t(pair) * tileDepth));
+  });
+}
+
+void AmxRecipe::multiplyGroup(OpBuilder &b, const RowTiles &tiles, int64_t panelCount, Value k, Value end, Value from,
+                              int64_t room) {
+  auto operandType = amx::TileType::get({tileRows, tileDepth}, element);
+  auto productType = amx::TileType::get({tileRows, panelWidth}, b.getF32Type());
+  auto loadWeight = [&](OpBuilder &b, Value at, int64_t p) -> Value {
+    return amx::TileLoadOp::create(b, loc, operandType, decoded, ValueRange{add(b, at, p * room * tileSize)},
+                                   index(b, tileDepth));
+  };
+  auto store = [&](Value product, int64_t i) {
+    amx::TileStoreOp::create(b, loc, products, ValueRange{index(b, i * sumsOfTile)}, product, index(b, panelWidth));
+  };
+  // Adds the products of tile `tile` of K; those with no sum yet start at zero.
+  auto addProducts = [&](OpBuilder &b, Value tile, Value at, MutableArrayRef<Value> sums,
+                         function_ref<void(int64_t)> done) {
+    Value offset = add(b, tiles.start, arith::MulIOp::create(b, loc, tile, tiles.tileStep).getResult());
+    SmallVector<Value> rowTiles;
+    for (int64_t t = 0; t < tiles.count; ++t)
+      rowTiles.push_back(amx::TileLoadOp::create(b, loc, operandType, packed, ValueRange{add(b, offset, t * tileSize)},
+                                                 tiles.rowStep));
+    for (int64_t p = 0; p < panelCount; ++p) {
+      Value weight = loadWeight(b, at, p);
+      for (int64_t t = 0; t < tiles.count; ++t) {
+        Value &sum = sums[t * panelCount + p];
+        if (!sum)
+          sum = amx::TileZeroOp::create(b, loc, productType);
+        sum = amx::TileMulFOp::create(b, loc, productType, rowTiles[t], weight, sum);
+        done(t * panelCount + p);
       }
     }
-  });
+  };
+  SmallVector<Value> sums(tiles.count * panelCount);
+  if (groupTiles == 1)
+    return addProducts(b, k, from, sums, [&](int64_t i) { store(sums[i], i); });
+  for (Value &sum : sums)
+    sum = amx::TileZeroOp::create(b, loc, productType);
+  auto body = [&](OpBuilder &b, Location, Value tile, ValueRange arguments) {
+    SmallVector<Value> next(arguments);
+    addProducts(b, tile, add(b, from, multiplyBy(b, subtract(b, tile, k), tileSize)), next, [](int64_t) {});
+    scf::YieldOp::create(b, loc, next);
+  };
+  auto loop = scf::ForOp::create(b, loc, k, end, index(b, 1), sums, body);
+  for (auto [i, product] : llvm::enumerate(loop.getResults()))
+    store(product, int64_t(i));
 }
 
 void AmxRecipe::multiplyCodes(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
                               const DepthBlock *block, Value sumStart) {
-  auto operandType = amx::TileType::get({tileRows, tileDepth}, element);
-  auto productType = amx::TileType::get({tileRows, panelWidth}, b.getF32Type());
   auto vectorType = VectorType::get({panelWidth}, b.getF32Type());
-  int64_t panelCount = weightCount() * panels.count, room = tiles.lines ? blockTiles : 1;
+  int64_t panelCount = weightCount() * panels.count, room = tiles.lines ? blockTiles : groupTiles;
   Value zero = index(b, 0);
-  Depth range = depthOf(b, block);
+  Depth range = codeTilesOf(b, block);
   {
     OpBuilder::InsertionGuard guard(b);
     if (block) {
@@ -56,29 +112,22 @@ void AmxRecipe::multiplyCodes(OpBuilder &b, const RowTiles &tiles, const RowBloc
   }
   // Of a tile with a few rows, only those are added.
   Value rowCount = tiles.lines ? index(b, tileRows) : subtract(b, rows.end, rows.begin);
-  loop(b, zero, range.count, 1, [&](OpBuilder &b, Value k) {
-    Value block = add(b, range.begin, k), from = tiles.lines ? multiplyBy(b, k, tileSize) : zero;
-    if (tiles.lines)
-      prefetchPanels(b, tiles, rows, panels, range, k);
+  loop(b, zero, range.count, groupTiles, [&](OpBuilder &b, Value k) {
+    Value first = add(b, range.begin, k), end = add(b, k, groupTiles);
+    if (groupTiles > 1)
+      end = arith::MinSIOp::create(b, loc, end, range.count);
+    if (!tiles.lines)
+      loop(b, k, end, 1, [&](OpBuilder &b, Value tile) {
+        Value to = multiplyBy(b, subtract(b, tile, k), tileSize);
+        decodeTile(b, rows.group, panels, add(b, range.begin, tile), to, room, /*fetches=*/true);
+      });
     else
-      decodeTile(b, rows.group, panels, block, zero, room, /*fetches=*/true);
-    Value offset = add(b, tiles.start, arith::MulIOp::create(b, loc, k, tiles.tileStep).getResult());
-    SmallVector<Value> rowTiles, scales;
-    for (int64_t t = 0; t < tiles.count; ++t)
-      rowTiles.push_back(amx::TileLoadOp::create(b, loc, operandType, packed, ValueRange{add(b, offset, t * tileSize)},
-                                                 tiles.rowStep));
-    for (int64_t p = 0; p < panelCount; ++p) {
-      Value weight = amx::TileLoadOp::create(b, loc, operandType, decoded,
-                                             ValueRange{add(b, from, p * room * tileSize)}, index(b, tileDepth));
-      for (int64_t t = 0; t < tiles.count; ++t) {
-        Value none = amx::TileZeroOp::create(b, loc, productType);
-        Value product = amx::TileMulFOp::create(b, loc, productType, rowTiles[t], weight, none);
-        amx::TileStoreOp::create(b, loc, products, ValueRange{index(b, (t * panelCount + p) * sumsOfTile)}, product,
-                                 index(b, panelWidth));
-      }
-      Value panel = add(b, panels.first, p % panels.count);
-      scales.push_back(codes->loadScale(b, p / panels.count, rows.group, panel, block));
-    }
+      loop(b, k, end, 1, [&](OpBuilder &b, Value tile) { prefetchPanels(b, tiles, rows, panels, range, tile); });
+    multiplyGroup(b, tiles, panelCount, k, end, tiles.lines ? multiplyBy(b, k, tileSize) : zero, room);
+    SmallVector<Value> scales;
+    for (int64_t p = 0; p < panelCount; ++p)
+      scales.push_back(codes->loadScale(b, p / panels.count, rows.group, add(b, panels.first, p % panels.count),
+                                        divide(b, first, groupTiles)));
     loop(b, zero, rowCount, 1, [&](OpBuilder &b, Value row) {
       Value inTile = multiplyBy(b, row, panelWidth), toTile = add(b, sumStart, inTile);
       for (int64_t i = 0; i < tiles.count * panelCount; ++i) {

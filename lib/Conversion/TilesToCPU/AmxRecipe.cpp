@@ -16,10 +16,10 @@
 // Rows of great depth do not stay in the second-level cache. They are done in blocks of K, with the sums of some panels
 // in memory in between.
 //
-// Codes of 4 bits are exact in bf16 without their scale, and 32 k have one: a tile. Its product starts at zero; then
-// vectors multiply it by the scales of its columns and add it to the sums, which are in memory. Codes become tiles of
-// bf16 first: those of a step over panels once for all rows of a block, or one after the other where there is only one
-// tile of rows.
+// Codes are exact in bf16 without their scale, and 32 or 128 k have one: a tile of 4-bit codes, or four of fp8. Their
+// product starts at zero; then vectors multiply it by the scales of its columns and add it to the sums, which are in
+// memory. Codes become tiles of bf16 first: those of a step over panels once for all rows of a block, or one group of k
+// after the other where there is only one tile of rows.
 //
 // Few rows are multiplied by vectors, bf16 in the order of the tiles: reading weights is what takes time then, and
 // vectors take a line of each panel in turn, where tiles take 16 of one. Codes are decoded in registers.
@@ -54,6 +54,7 @@ AmxRecipe::AmxRecipe(GroupedMatmulOp op)
     : KernelRecipe(op.getLoc()), op(op), depth(op.getDepth()), isInteger(op.isInteger()),
       element(cast<ShapedType>(op.getX().getType()).getElementType()),
       tileDepth(lineBytes / (element.getIntOrFloatBitWidth() / 8)), tileSize(tileRows * tileDepth),
+      groupTiles(op.getFormat() ? op.getScaleGroup() / tileDepth : 1),
       gathered(loc, depth, Float32Type::get(op.getContext())) {
   weights.assign(op.getWeights().begin(), op.getWeights().end());
   auto steps = [&](int64_t panels) {
@@ -87,7 +88,7 @@ AmxRecipe::AmxRecipe(GroupedMatmulOp op)
   blockTiles = tiles;
   if (depth % tileDepth == 0) {
     many.depthBlocks = llvm::divideCeil(tiles, most);
-    blockTiles = llvm::divideCeil(tiles, many.depthBlocks);
+    blockTiles = llvm::alignTo(llvm::divideCeil(tiles, many.depthBlocks), groupTiles);
     many.panelsOfBlock = maxSumBytes / (maxBlockRows * panelWidth * 4 * weightCount()) / 2 * 2;
     if (int64_t columns = op.getNumColumns(); !ShapedType::isDynamic(columns))
       many.panelsOfBlock = std::min<int64_t>(many.panelsOfBlock, llvm::alignTo(columns, 2 * panelWidth) / panelWidth);
@@ -110,7 +111,7 @@ void AmxRecipe::prepare(OpBuilder &b) {
   const Plan &many = getPlans().back();
   if (op.getFormat()) {
     codes = std::make_unique<CodeKernelBuilder>(b, op, SumOrder::AsTiles);
-    int64_t room = std::max(many.panelSteps.front() * blockTiles, maxPanels / weightCount());
+    int64_t room = std::max(many.panelSteps.front() * blockTiles, maxPanels / weightCount() * groupTiles);
     decoded = allocate(b, MemRefType::get({weightCount() * room * tileSize}, element));
     products = allocate(b, MemRefType::get({maxSums * sumsOfTile}, b.getF32Type()));
   }
@@ -118,7 +119,7 @@ void AmxRecipe::prepare(OpBuilder &b) {
   int64_t rowTiles = llvm::alignTo(many.maxRows / tileRows, 2);
   int64_t tiles = std::max(rowTiles * blockTiles, int64_t(llvm::divideCeil(depth, tileDepth)));
   packed = allocate(b, MemRefType::get({tiles * tileSize}, element));
-  if (depth % tileDepth)
+  if (depth % tileDepth && !op.getFormat())
     tails = allocate(b, MemRefType::get({maxPanels, tileRows, tileDepth}, element));
   int64_t sumTiles = maxSums;
   if (usesVectors(0))
@@ -153,6 +154,10 @@ AmxRecipe::Depth AmxRecipe::depthOf(OpBuilder &b, const DepthBlock *block) {
     return {index(b, 0), index(b, wholeTiles())};
   Value begin = multiplyBy(b, block->number, blockTiles);
   return {begin, arith::MinSIOp::create(b, loc, subtract(b, lastTile(b), begin), index(b, blockTiles))};
+}
+
+AmxRecipe::Depth AmxRecipe::codeTilesOf(OpBuilder &b, const DepthBlock *block) {
+  return block ? depthOf(b, block) : Depth{index(b, 0), index(b, llvm::divideCeil(depth, tileDepth))};
 }
 
 /// Copies the elements of `row` in the tiles of `range` to the packed tiles: to `first`, then `tileStep` further on.
@@ -247,7 +252,7 @@ void AmxRecipe::prefetchLines(OpBuilder &b, Value group, Value panel, int64_t co
 /// panels of the next step, to the second-level cache, so that all rows together fetch them all.
 void AmxRecipe::prefetchPanels(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
                                const Depth &range, Value k) {
-  int64_t linesOfTile = codes ? tileDepth / codesOfLine : tileRows;
+  int64_t linesOfTile = this->linesOfTile();
   Value next = add(b, panels.first, panels.count); // panels lie one after the other
   if (tiles.lines) {
     Value first = add(b, multiplyBy(b, tiles.first, blockTiles), multiplyBy(b, k, tiles.count));
@@ -436,7 +441,7 @@ void AmxRecipe::multiply(OpBuilder &b, size_t plan, const RowBlock &rows, const 
   }
 
   if (codes) {
-    Depth range = depthOf(b, block);
+    Depth range = codeTilesOf(b, block);
     loop(b, zero, range.count, 1, [&](OpBuilder &b, Value k) {
       decodeTile(b, rows.group, panels, add(b, range.begin, k), multiplyBy(b, k, tileSize), blockTiles,
                  /*fetches=*/false);
@@ -484,7 +489,7 @@ std::unique_ptr<KernelRecipe> moe::makeAmxRecipe(GroupedMatmulOp op, const IsaLe
   auto elementOf = [](Value value) { return cast<ShapedType>(value.getType()).getElementType(); };
   auto isBf16 = [&](Value value) { return elementOf(value).isBF16(); };
   bool fits = op.isInteger()   ? elementOf(op.getX()).isInteger(8)
-              : op.getFormat() ? isBf16(op.getX()) && op.getDepth() % GroupedMatmulOp::scaleGroup == 0
+              : op.getFormat() ? isBf16(op.getX())
                                : isBf16(op.getX()) && llvm::all_of(op.getWeights(), isBf16);
   if (!fits)
     return nullptr;

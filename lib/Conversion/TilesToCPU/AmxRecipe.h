@@ -36,9 +36,6 @@ private:
   static constexpr int64_t tileRows = 16, panelWidth = GroupedMatmulOp::panelWidth, sumsOfTile = tileRows * panelWidth;
   /// Tile registers that hold sums at most.
   static constexpr int64_t maxSums = 4;
-  /// K of 4-bit weights in a line of packed codes.
-  static constexpr int64_t codesOfLine = 8;
-
   int64_t weightCount() const { return weights.size(); }
   int64_t wholeTiles() const { return depth / tileDepth; }
   bool hasOneTile(size_t plan) const { return plan + 2 == getPlans().size(); }
@@ -62,11 +59,15 @@ private:
     mlir::Value begin, count;
   };
   Depth depthOf(mlir::OpBuilder &b, const DepthBlock *block);
+  /// The same for codes, where a last tile that K does not fill is one like others.
+  Depth codeTilesOf(mlir::OpBuilder &b, const DepthBlock *block);
   struct Strides {
     mlir::Value tileStep, rowStep;
   };
   Strides oneTile(mlir::OpBuilder &b, const RowBlock &rows);
 
+  /// Lines of packed weights that make a tile.
+  int64_t linesOfTile() const { return codes ? tileDepth / codes->codesOfStep() : tileRows; }
   mlir::Value lastTile(mlir::OpBuilder &b) { return index(b, wholeTiles()); }
   void packRow(mlir::OpBuilder &b, mlir::Value row, mlir::Value first, mlir::Value tileStep, const Depth &range);
   void copyTails(mlir::OpBuilder &b, mlir::Value group, const PanelBlock &panels);
@@ -88,6 +89,10 @@ private:
                                                 mlir::ValueRange panels);
   /// The product of as many rows as the plan has by vectors. The sums are where those of a tile would be.
   void multiplyByVectors(mlir::OpBuilder &b, size_t plan, const RowBlock &rows, const PanelBlock &panels);
+  /// The product, from zero, of the tiles of K from `k` to `end` that share a scale, decoded from `from` on; to
+  /// `products`.
+  void multiplyGroup(mlir::OpBuilder &b, const RowTiles &tiles, int64_t panelCount, mlir::Value k, mlir::Value end,
+                     mlir::Value from, int64_t room);
   /// As multiplyTiles, of codes.
   void multiplyCodes(mlir::OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
                      const DepthBlock *block, mlir::Value sumStart);
@@ -99,16 +104,17 @@ private:
   int64_t tileDepth, tileSize;                    ///< elements of a row of a tile, and of a tile
   int64_t together;                               ///< tiles of rows in one inner loop, of blocks of many rows
   int64_t blockTiles;                             ///< tiles of K in a block; all, if K is not cut
+  int64_t groupTiles;                             ///< of codes: tiles of K that share a scale
   llvm::SmallVector<mlir::Value> weights;         ///< [E, panels, pairs or quads of k, tileDepth]
-  std::unique_ptr<CodeKernelBuilder> codes;       ///< of 4-bit weights
+  std::unique_ptr<CodeKernelBuilder> codes;       ///< of weights with a format
   std::unique_ptr<MicroKernelBuilder> vectors;    ///< of bf16
   std::unique_ptr<IntegerKernelBuilder> integers; ///< of i8
   int64_t vectorRows = 0;                         ///< most rows that vectors multiply
   GatheredRows gathered;                          ///< the rows that vectors multiply
-  mlir::Value decoded;                            ///< of 4-bit weights: panels x tiles of k x 16 x 32
-  mlir::Value products;                           ///< of codes: tiles of one k
+  mlir::Value decoded;                            ///< of codes: panels x tiles of k x 16 x 32
+  mlir::Value products;                           ///< of codes: those of one group of k
   mlir::Value packed;   ///< groups of tiles of rows x tiles of k x tiles of the group, 16 x tileDepth elements
-  mlir::Value tails;    ///< the last tiles of up to maxPanels panels; null if K is a multiple of a tile's
+  mlir::Value tails;    ///< the last tiles of up to maxPanels panels; null for codes, or if K is a multiple of a tile's
   mlir::Value sums;     ///< tiles; with blocks of K, behind them 16 zeros
   int64_t zeroSums = 0; ///< where those are
 };

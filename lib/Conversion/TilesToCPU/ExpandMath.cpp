@@ -52,6 +52,44 @@ static SmallVector<Value> expand(OpBuilder &b, Operation *op) {
       .Default(SmallVector<Value>{});
 }
 
+/// f32 from f8E4M3FN, scalar or vector, in integer arithmetic; null for other conversions.
+static Value expandFloat8(OpBuilder &b, arith::ExtFOp op) {
+  Type from = op.getIn().getType();
+  if (!isa<Float8E4M3FNType>(getElementTypeOrSelf(from)) || !getElementTypeOrSelf(op.getType()).isF32())
+    return {};
+  Location loc = op.getLoc();
+  auto like = [&](Type element) -> Type {
+    auto vector = dyn_cast<VectorType>(from);
+    return vector ? Type(vector.clone(element)) : element;
+  };
+  Type i32 = like(b.getI32Type()), f32 = op.getType();
+  auto constant = [&](TypedAttr value) -> Value {
+    auto vector = dyn_cast<VectorType>(from);
+    auto type = vector ? vector.clone(value.getType()) : VectorType();
+    return vector ? arith::ConstantOp::create(b, loc, DenseElementsAttr::get(type, ArrayRef<Attribute>(value)))
+                  : arith::ConstantOp::create(b, loc, value);
+  };
+  auto integer = [&](int32_t value) { return constant(b.getI32IntegerAttr(value)); };
+  Value code = arith::BitcastOp::create(b, loc, like(b.getI8Type()), op.getIn());
+  code = arith::ExtUIOp::create(b, loc, i32, code);
+  Value magnitude = arith::AndIOp::create(b, loc, code, integer(0x7f));
+  // seeeemmm: exponents are less by 120 than those of f32; what lies below the least is m * 2^-9; 127 is NaN.
+  Value bits = arith::ShLIOp::create(b, loc, magnitude, integer(20));
+  bits = arith::AddIOp::create(b, loc, bits, integer(120 << 23));
+  Value small = arith::UIToFPOp::create(b, loc, f32, magnitude);
+  small = arith::MulFOp::create(b, loc, small, constant(b.getF32FloatAttr(0x1p-9f)));
+  small = arith::BitcastOp::create(b, loc, i32, small);
+  auto choose = [&](arith::CmpIPredicate predicate, int32_t bound, Value value) {
+    Value is = arith::CmpIOp::create(b, loc, predicate, magnitude, integer(bound));
+    bits = arith::SelectOp::create(b, loc, is, value, bits);
+  };
+  choose(arith::CmpIPredicate::ult, 8, small);
+  choose(arith::CmpIPredicate::eq, 0x7f, integer(0x7fc00000));
+  Value sign = arith::AndIOp::create(b, loc, code, integer(0x80));
+  sign = arith::ShLIOp::create(b, loc, sign, integer(24));
+  return arith::BitcastOp::create(b, loc, f32, arith::OrIOp::create(b, loc, bits, sign));
+}
+
 /// Operations that code generation turns into instructions (or moe-multiversion into arithmetic).
 static bool isInstruction(Operation *op) {
   return isa<math::AbsFOp, math::AbsIOp, math::CeilOp, math::CopySignOp, math::CountLeadingZerosOp,
@@ -74,13 +112,20 @@ struct ExpandMathPass : moe::impl::ExpandMathBase<ExpandMathPass> {
 
     SmallVector<Operation *> ops;
     getOperation()->walk([&](Operation *op) {
-      if (isa<math::MathDialect>(op->getDialect()) || isa<arith::RemFOp>(op))
+      if (isa<math::MathDialect>(op->getDialect()) || isa<arith::RemFOp, arith::ExtFOp>(op))
         ops.push_back(op);
     });
     for (Operation *op : ops) {
       if (isInstruction(op))
         continue;
       OpBuilder b(op);
+      if (auto widen = dyn_cast<arith::ExtFOp>(op)) {
+        if (Value value = expandFloat8(b, widen)) {
+          widen.replaceAllUsesWith(value);
+          widen.erase();
+        }
+        continue;
+      }
       SmallVector<Value> values = expand(b, op);
       if (values.empty()) {
         op->emitOpError("expected a math function that can be expanded to arithmetic but got operand types ")

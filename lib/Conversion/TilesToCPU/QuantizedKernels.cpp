@@ -20,8 +20,8 @@ using namespace moe;
 static constexpr int64_t panelWidth = GroupedMatmulOp::panelWidth;
 /// Bytes of a panel that a step takes: 32 bits for each column.
 static constexpr int64_t stepBytes = 4 * panelWidth;
-/// Codes of a column in a step.
-static constexpr int64_t stepCodes = 8;
+/// K of a tile of bf16.
+static constexpr int64_t tileDepth = 32;
 
 /// The last two dimensions of packed weights, [.., 16, 4], as one.
 static SmallVector<ReassociationIndices> collapseSteps() { return {{0}, {1}, {2}, {3, 4}}; }
@@ -228,7 +228,7 @@ SmallVector<Value> IntegerKernelBuilder::build(OpBuilder &b, ValueRange rows, Va
 }
 
 //===----------------------------------------------------------------------===//
-// 4-bit codes
+// Codes
 //===----------------------------------------------------------------------===//
 
 LogicalResult CodeKernelBuilder::check(GroupedMatmulOp op) {
@@ -239,8 +239,8 @@ LogicalResult CodeKernelBuilder::check(GroupedMatmulOp op) {
 }
 
 CodeKernelBuilder::CodeKernelBuilder(OpBuilder &b, GroupedMatmulOp op, SumOrder order)
-    : loc(op.getLoc()), weights(collapsed(b, op)), scales(op.getScales()), depth(op.getDepth()), order(order),
-      isInt4(*op.getFormat() == "int4"), hasLookup(hasAvx512(op)) {}
+    : loc(op.getLoc()), weights(collapsed(b, op)), scales(op.getScales()), depth(op.getDepth()), bits(op.getCodeBits()),
+      scaleGroup(op.getScaleGroup()), order(order), isInt4(*op.getFormat() == "int4"), hasLookup(hasAvx512(op)) {}
 
 /// The sums of a group are what stays in registers; the sums of all of K may go to memory from group to group.
 ArrayRef<KernelShape> CodeKernelBuilder::ladder() const {
@@ -272,7 +272,32 @@ Value CodeKernelBuilder::loadScale(OpBuilder &b, Value memref, Value group, Valu
 
 Value CodeKernelBuilder::decode(OpBuilder &b, Value codes, unsigned k) const {
   // Even k in the low half of a lane, odd ones in the high half.
-  unsigned first = 16 * (k % 2) + 4 * (k / 2);
+  unsigned first = 16 * (k % 2) + bits * (k / 2);
+  return bits == 8 ? decode8Bits(b, codes, first) : decode4Bits(b, codes, first);
+}
+
+/// e4m3 is seeeemmm. With its magnitude's bits on top of an f32's significand, and 120 as the exponent they are added
+/// to, what has a hidden bit is right. The smaller ones are m * 2^-9 but appear as 2^-7 + m * 2^-10 = y: 2 y - 2^-6
+/// gives them, and for all others is not less than y.
+Value CodeKernelBuilder::decode8Bits(OpBuilder &b, Value codes, unsigned first) const {
+  auto lanes = lanesOf(b.getI32Type()), floats = lanesOf(b.getF32Type());
+  Value top = codes; // the code in the highest byte
+  if (first != 24)
+    top = arith::ShLIOp::create(b, loc, codes, splat(b, loc, static_cast<int32_t>(24 - first)));
+  Value sign = arith::AndIOp::create(b, loc, top, splat(b, loc, INT32_MIN));
+  Value magnitude = arith::ShRUIOp::create(b, loc, top, splat(b, loc, 4));
+  magnitude = arith::AndIOp::create(b, loc, magnitude, splat(b, loc, 0x07f00000));
+  Value number = arith::AddIOp::create(b, loc, magnitude, splat(b, loc, 120 << 23));
+  number = vector::BitCastOp::create(b, loc, floats, number);
+  Value twice = arith::AddFOp::create(b, loc, number, number);
+  Value small = arith::SubFOp::create(b, loc, twice, splat(b, loc, 0x1p-6f));
+  Value isLess = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, small, number);
+  number = arith::SelectOp::create(b, loc, isLess, small, number);
+  Value signedBits = arith::OrIOp::create(b, loc, vector::BitCastOp::create(b, loc, lanes, number), sign);
+  return vector::BitCastOp::create(b, loc, floats, signedBits);
+}
+
+Value CodeKernelBuilder::decode4Bits(OpBuilder &b, Value codes, unsigned first) const {
   auto lanes = lanesOf(b.getI32Type()), floats = lanesOf(b.getF32Type());
   if (hasLookup) {
     // A table of 16 in a register; the instruction looks at the lowest 4 bits only.
@@ -305,40 +330,66 @@ Value CodeKernelBuilder::decode(OpBuilder &b, Value codes, unsigned k) const {
   return vector::BitCastOp::create(b, loc, floats, bits);
 }
 
+/// The pair's codes are at the same place in both halves of a lane. The instruction looks at the lowest 5 bits, one
+/// more than a code has: the table is there twice.
+Value CodeKernelBuilder::lookUpPairs(OpBuilder &b, Value codes, unsigned pair) const {
+  auto words = VectorType::get({2 * panelWidth}, b.getI16Type());
+  static constexpr float integers[] = {0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
+  static constexpr float e2m1[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0f, -0.5, -1, -1.5, -2, -3, -4, -6};
+  SmallVector<int16_t> bf16;
+  for (int twice = 0; twice < 2; ++twice)
+    for (float value : isInt4 ? ArrayRef(integers) : ArrayRef(e2m1))
+      bf16.push_back(static_cast<int16_t>(llvm::bit_cast<uint32_t>(value) >> 16));
+  Value table = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(words, ArrayRef<int16_t>(bf16)));
+  Value indices = vector::BitCastOp::create(b, loc, words, codes);
+  if (pair) {
+    auto places = DenseElementsAttr::get(words, static_cast<int16_t>(4 * pair));
+    indices = arith::ShRUIOp::create(b, loc, indices, arith::ConstantOp::create(b, loc, places));
+  }
+  return intrinsic(b, loc, "llvm.x86.avx512.permvar.hi.512", words, {table, indices});
+}
+
+/// As decode8Bits in words of 16 bits: all but the smallest numbers have their bits in place, those are in a table.
+Value CodeKernelBuilder::decodePairs(OpBuilder &b, Value codes, unsigned pair) const {
+  auto words = VectorType::get({2 * panelWidth}, b.getI16Type());
+  auto splat = [&](int32_t value) -> Value {
+    return arith::ConstantOp::create(b, loc, DenseElementsAttr::get(words, static_cast<int16_t>(value)));
+  };
+  Value code = vector::BitCastOp::create(b, loc, words, codes); // the pair's in the low bytes
+  if (pair)
+    code = arith::ShRUIOp::create(b, loc, code, splat(8));
+  SmallVector<int16_t> smallest(2 * panelWidth, 0);
+  for (int mantissa = 0; mantissa < 8; ++mantissa)
+    smallest[mantissa] = static_cast<int16_t>(llvm::bit_cast<uint32_t>(float(mantissa) / 512) >> 16);
+  Value table = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(words, ArrayRef<int16_t>(smallest)));
+  Value small = intrinsic(b, loc, "llvm.x86.avx512.permvar.hi.512", words, {table, code});
+  Value number = arith::ShLIOp::create(b, loc, arith::AndIOp::create(b, loc, code, splat(0x7f)), splat(4));
+  number = arith::AddIOp::create(b, loc, number, splat(120 << 7));
+  Value exponent = arith::AndIOp::create(b, loc, code, splat(0x78));
+  Value isSmall = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, exponent, splat(0));
+  number = arith::SelectOp::create(b, loc, isSmall, small, number);
+  Value sign = arith::ShLIOp::create(b, loc, arith::AndIOp::create(b, loc, code, splat(0x80)), splat(8));
+  return arith::OrIOp::create(b, loc, number, sign);
+}
+
 SmallVector<Value> CodeKernelBuilder::loadPairs(OpBuilder &b, size_t w, Value group, Value panel, Value step) const {
-  constexpr unsigned pairs = stepCodes / 2;
   Value codes = loadStep(b, loc, weights[w], group, panel, step);
-  Type bf16 = b.getBF16Type();
+  auto type = VectorType::get({2 * panelWidth}, b.getBF16Type());
   SmallVector<Value> values;
-  for (unsigned pair = 0; pair < pairs; ++pair) {
-    if (!hasLookup) {
+  for (unsigned pair = 0; pair < codesOfStep() / 2; ++pair) {
+    Value both;
+    if (hasLookup) {
+      both = bits == 8 ? decodePairs(b, codes, pair) : lookUpPairs(b, codes, pair);
+    } else {
       // A bf16 is the high half of an f32.
-      auto bits = [&](unsigned k) {
+      auto f32Bits = [&](unsigned k) {
         return vector::BitCastOp::create(b, loc, lanesOf(b.getI32Type()), decode(b, codes, 2 * pair + k));
       };
-      Value even = arith::ShRUIOp::create(b, loc, bits(0), splat(b, loc, 16));
-      Value odd = arith::AndIOp::create(b, loc, bits(1), splat(b, loc, -65536));
-      Value both = arith::OrIOp::create(b, loc, even, odd);
-      values.push_back(vector::BitCastOp::create(b, loc, VectorType::get({2 * panelWidth}, bf16), both));
-      continue;
+      Value even = arith::ShRUIOp::create(b, loc, f32Bits(0), splat(b, loc, 16));
+      Value odd = arith::AndIOp::create(b, loc, f32Bits(1), splat(b, loc, -65536));
+      both = arith::OrIOp::create(b, loc, even, odd);
     }
-    // The pair's codes are at the same place in both halves of a lane. The instruction looks at the lowest 5 bits, one
-    // more than a code has: the table is there twice.
-    auto words = VectorType::get({2 * panelWidth}, b.getI16Type());
-    static constexpr float integers[] = {0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
-    static constexpr float e2m1[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0f, -0.5, -1, -1.5, -2, -3, -4, -6};
-    SmallVector<int16_t> bits;
-    for (int twice = 0; twice < 2; ++twice)
-      for (float value : isInt4 ? ArrayRef(integers) : ArrayRef(e2m1))
-        bits.push_back(static_cast<int16_t>(llvm::bit_cast<uint32_t>(value) >> 16));
-    Value table = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(words, ArrayRef<int16_t>(bits)));
-    Value indices = vector::BitCastOp::create(b, loc, words, codes);
-    if (pair) {
-      auto places = DenseElementsAttr::get(words, static_cast<int16_t>(4 * pair));
-      indices = arith::ShRUIOp::create(b, loc, indices, arith::ConstantOp::create(b, loc, places));
-    }
-    Value found = intrinsic(b, loc, "llvm.x86.avx512.permvar.hi.512", words, {table, indices});
-    values.push_back(vector::BitCastOp::create(b, loc, VectorType::get({2 * panelWidth}, bf16), found));
+    values.push_back(vector::BitCastOp::create(b, loc, type, both));
   }
   return values;
 }
@@ -356,17 +407,17 @@ void CodeKernelBuilder::prefetchNext(OpBuilder &b, Value group, ValueRange panel
 }
 
 SmallVector<Value> CodeKernelBuilder::multiplyStep(OpBuilder &b, ValueRange rows, Value group, ValueRange panels,
-                                                   Value step, ValueRange partialSums) const {
+                                                   Value step, unsigned count, ValueRange partialSums) const {
   size_t rowCount = rows.size(), panelCount = weights.size() * panels.size();
   SmallVector<Value> sums(partialSums), codes;
   for (Value weight : weights)
     for (Value panel : panels)
       codes.push_back(loadStep(b, loc, weight, group, panel, step));
-  Value first = arith::MulIOp::create(b, loc, step, arith::ConstantIndexOp::create(b, loc, stepCodes));
+  Value first = arith::MulIOp::create(b, loc, step, arith::ConstantIndexOp::create(b, loc, codesOfStep()));
   auto loadAll = [](size_t count, function_ref<Value(size_t)> load) {
     return llvm::map_to_vector(llvm::seq(count), load);
   };
-  for (unsigned code = 0; code < stepCodes; ++code) {
+  for (unsigned code = 0; code < count; ++code) {
     Value k = first;
     if (code)
       k = arith::AddIOp::create(b, loc, first, arith::ConstantIndexOp::create(b, loc, code));
@@ -400,37 +451,82 @@ SmallVector<Value> CodeKernelBuilder::multiplyStep(OpBuilder &b, ValueRange rows
   return sums;
 }
 
-SmallVector<Value> CodeKernelBuilder::build(OpBuilder &b, ValueRange rows, Value group, ValueRange panels) const {
-  size_t count = weights.size() * panels.size() * rows.size();
-  SmallVector<Value> zeros(count * chainCount(), splat(b, loc, 0.0f));
+SmallVector<Value> CodeKernelBuilder::sumChains(OpBuilder &b, ValueRange rows, Value group, ValueRange panels,
+                                                Value firstStep, int64_t count) const {
+  SmallVector<Value> zeros(chainCount() * weights.size() * panels.size() * rows.size(), splat(b, loc, 0.0f));
   auto index = [&](int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); };
-  Value zero = index(0), one = index(1), steps = index(GroupedMatmulOp::scaleGroup / stepCodes);
-  // The weights that share a scale are the outer loop.
-  auto block = [&](OpBuilder &b, Location, Value block, ValueRange accumulators) {
-    Value firstStep = arith::MulIOp::create(b, loc, block, steps);
-    auto inner = [&](OpBuilder &b, Location, Value number, ValueRange partialSums) {
-      Value step = arith::AddIOp::create(b, loc, firstStep, number);
-      if (rows.size() <= 2)
-        prefetchNext(b, group, panels, step);
-      scf::YieldOp::create(b, loc, multiplyStep(b, rows, group, panels, step, partialSums));
-    };
-    ValueRange partialSums = scf::ForOp::create(b, loc, zero, steps, one, zeros, inner).getResults();
-    SmallVector<Value> next(accumulators);
+  auto body = [&](OpBuilder &b, Location, Value number, ValueRange sums) {
+    Value step = arith::AddIOp::create(b, loc, firstStep, number);
+    if (rows.size() <= 2)
+      prefetchNext(b, group, panels, step);
+    scf::YieldOp::create(b, loc, multiplyStep(b, rows, group, panels, step, codesOfStep(), sums));
+  };
+  int64_t steps = count / codesOfStep(), rest = count % codesOfStep();
+  SmallVector<Value> sums = zeros;
+  if (steps)
+    sums = llvm::to_vector(
+        ValueRange(scf::ForOp::create(b, loc, index(0), index(steps), index(1), zeros, body).getResults()));
+  if (rest)
+    sums = multiplyStep(b, rows, group, panels, arith::AddIOp::create(b, loc, firstStep, index(steps)), rest, sums);
+  return sums;
+}
+
+SmallVector<Value> CodeKernelBuilder::sumTiles(OpBuilder &b, ValueRange rows, Value group, ValueRange panels,
+                                               Value firstStep, int64_t count) const {
+  if (order != SumOrder::AsTiles)
+    return sumChains(b, rows, group, panels, firstStep, count);
+  auto sumOfTile = [&](OpBuilder &b, Value firstStep, int64_t count) {
+    SmallVector<Value> chains = sumChains(b, rows, group, panels, firstStep, count), sums;
+    for (size_t i = 0; i < chains.size() / 2; ++i)
+      sums.push_back(arith::AddFOp::create(b, loc, chains[i], chains[chains.size() / 2 + i]));
+    return sums;
+  };
+  if (count <= tileDepth)
+    return sumOfTile(b, firstStep, count);
+  auto add = [&](OpBuilder &b, ValueRange sums, ArrayRef<Value> more) {
+    return llvm::map_to_vector(llvm::zip_equal(sums, more), [&](auto pair) -> Value {
+      return arith::AddFOp::create(b, loc, std::get<0>(pair), std::get<1>(pair));
+    });
+  };
+  int64_t steps = tileDepth / codesOfStep();
+  auto index = [&](int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); };
+  auto body = [&](OpBuilder &b, Location, Value step, ValueRange sums) {
+    Value first = arith::AddIOp::create(b, loc, firstStep, step);
+    scf::YieldOp::create(b, loc, add(b, sums, sumOfTile(b, first, tileDepth)));
+  };
+  SmallVector<Value> zeros(weights.size() * panels.size() * rows.size(), splat(b, loc, 0.0f));
+  int64_t end = count / tileDepth * steps;
+  auto loop = scf::ForOp::create(b, loc, index(0), index(end), index(steps), zeros, body);
+  if (count % tileDepth == 0)
+    return llvm::to_vector(ValueRange(loop.getResults()));
+  Value rest = arith::AddIOp::create(b, loc, firstStep, index(end));
+  return add(b, loop.getResults(), sumOfTile(b, rest, count % tileDepth));
+}
+
+SmallVector<Value> CodeKernelBuilder::build(OpBuilder &b, ValueRange rows, Value group, ValueRange panels) const {
+  auto index = [&](int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); };
+  // The sums with those of `count` weights added that share a scale.
+  auto addGroup = [&](OpBuilder &b, Value block, int64_t count, ValueRange sums) {
+    Value firstStep = arith::MulIOp::create(b, loc, block, index(scaleGroup / codesOfStep()));
+    SmallVector<Value> parts = sumTiles(b, rows, group, panels, firstStep, count), next(sums);
     Value scale;
-    for (size_t i = 0; i < count; ++i) {
+    for (auto [i, part] : llvm::enumerate(parts)) {
       size_t slot = i / rows.size();
       if (i % rows.size() == 0)
         scale = loadScale(b, slot / panels.size(), group, panels[slot % panels.size()], block);
-      if (order == SumOrder::AsTiles) {
-        Value both = arith::AddFOp::create(b, loc, partialSums[i], partialSums[count + i]);
-        next[i] = arith::AddFOp::create(b, loc, next[i], arith::MulFOp::create(b, loc, both, scale));
-      } else {
-        next[i] = math::FmaOp::create(b, loc, partialSums[i], scale, next[i]);
-      }
+      if (order == SumOrder::AsTiles)
+        next[i] = arith::AddFOp::create(b, loc, next[i], arith::MulFOp::create(b, loc, part, scale));
+      else
+        next[i] = math::FmaOp::create(b, loc, part, scale, next[i]);
     }
-    scf::YieldOp::create(b, loc, next);
+    return next;
   };
-  auto loop = scf::ForOp::create(b, loc, zero, index(depth / GroupedMatmulOp::scaleGroup), one,
-                                 ValueRange(zeros).take_front(count), block);
-  return llvm::to_vector(ValueRange(loop.getResults()));
+  SmallVector<Value> sums(weights.size() * panels.size() * rows.size(), splat(b, loc, 0.0f));
+  Value groups = index(depth / scaleGroup);
+  auto body = [&](OpBuilder &b, Location, Value block, ValueRange sums) {
+    scf::YieldOp::create(b, loc, addGroup(b, block, scaleGroup, sums));
+  };
+  auto loop = scf::ForOp::create(b, loc, index(0), groups, index(1), sums, body);
+  sums.assign(loop.result_begin(), loop.result_end());
+  return depth % scaleGroup ? addGroup(b, groups, depth % scaleGroup, sums) : sums;
 }

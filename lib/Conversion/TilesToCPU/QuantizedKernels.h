@@ -35,9 +35,10 @@ private:
   bool hasDot; ///< instructions for sums of four products of bytes
 };
 
-/// 4-bit codes, decoded to f32 in registers but not scaled: the k that share a scale are summed by themselves, from
-/// zero, by fused multiply-add; the scale is applied when that sum is added to those before. In the order of tiles the
-/// result is rounded between scaling and adding, as AmxCodes.cpp has it.
+/// Codes of 4 or 8 bits, decoded to f32 in registers but not scaled: the k that share a scale are summed by themselves,
+/// from zero, by fused multiply-add; the scale is applied when that sum is added to those before. In the order of tiles
+/// the k of a tile are a sum of their own, and the result is rounded between scaling and adding, as AmxCodes.cpp has
+/// it.
 class CodeKernelBuilder : public KernelBuilder {
 public:
   static mlir::LogicalResult check(GroupedMatmulOp op);
@@ -51,27 +52,39 @@ public:
   mlir::Value loadScale(mlir::OpBuilder &b, size_t w, mlir::Value group, mlir::Value panel, mlir::Value block) const {
     return loadScale(b, scales[w], group, panel, block);
   }
-  /// Codes 8 * step .. 8 * step + 7 of the panel's columns in weight operand `w` as numbers, not scaled, which are
-  /// exact in bf16: four vectors of pairs, as weights of bf16 are packed.
+  /// Codes of a column in a step, which takes 32 bits of each.
+  int64_t codesOfStep() const { return 32 / bits; }
+  /// The codes of step `step` of the panel's columns in weight operand `w` as numbers, not scaled, which are exact in
+  /// bf16: vectors of pairs, as weights of bf16 are packed.
   llvm::SmallVector<mlir::Value> loadPairs(mlir::OpBuilder &b, size_t w, mlir::Value group, mlir::Value panel,
                                            mlir::Value step) const;
 
 private:
   mlir::Value loadScale(mlir::OpBuilder &b, mlir::Value scales, mlir::Value group, mlir::Value panel,
                         mlir::Value block) const;
-  /// Code `k` (0 .. 7) of each of the 16 columns in `codes`, as a number.
+  /// Code `k` of a step of each of the 16 columns in `codes`, as a number.
   mlir::Value decode(mlir::OpBuilder &b, mlir::Value codes, unsigned k) const;
-  /// One step of 8 k: for each chain, its sums.
+  mlir::Value decode4Bits(mlir::OpBuilder &b, mlir::Value codes, unsigned first) const;
+  mlir::Value decode8Bits(mlir::OpBuilder &b, mlir::Value codes, unsigned first) const;
+  /// Those of k = 2 pair and the next, as bf16 in 32 lanes of 16 bits.
+  mlir::Value lookUpPairs(mlir::OpBuilder &b, mlir::Value codes, unsigned pair) const;
+  mlir::Value decodePairs(mlir::OpBuilder &b, mlir::Value codes, unsigned pair) const;
+  /// The first `count` k of a step: for each chain, its sums.
   llvm::SmallVector<mlir::Value> multiplyStep(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
-                                              mlir::ValueRange panels, mlir::Value step,
+                                              mlir::ValueRange panels, mlir::Value step, unsigned count,
                                               mlir::ValueRange partialSums) const;
+  /// The sums of `count` k from `firstStep` on, not scaled: in one piece, or tile by tile in the order of tiles.
+  llvm::SmallVector<mlir::Value> sumChains(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
+                                           mlir::ValueRange panels, mlir::Value firstStep, int64_t count) const;
+  llvm::SmallVector<mlir::Value> sumTiles(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
+                                          mlir::ValueRange panels, mlir::Value firstStep, int64_t count) const;
   void prefetchNext(mlir::OpBuilder &b, mlir::Value group, mlir::ValueRange panels, mlir::Value step) const;
   unsigned chainCount() const { return order == SumOrder::AsTiles ? 2 : 1; }
 
   mlir::Location loc;
-  llvm::SmallVector<mlir::Value> weights; ///< [E, panels, K / 8, 64] i8
-  llvm::SmallVector<mlir::Value> scales;  ///< [E, panels, K / 32, 16]
-  int64_t depth;
+  llvm::SmallVector<mlir::Value> weights; ///< [E, panels, steps, 64] i8
+  llvm::SmallVector<mlir::Value> scales;  ///< [E, panels, groups of k, 16]
+  int64_t depth, bits, scaleGroup;
   SumOrder order;
   bool isInt4;
   bool hasLookup; ///< an instruction that looks 16 codes up in a table of f32

@@ -119,14 +119,28 @@ std::optional<rt::DType> Checkpoint::storedType(StringRef name) {
   return isSupported((*tensor)->dtype) ? std::optional((*tensor)->dtype) : std::nullopt;
 }
 
-llvm::Expected<rt::DType> Checkpoint::declare(StringRef name, llvm::ArrayRef<int64_t> shape, Init) {
+bool Checkpoint::hasCodes(StringRef name) {
+  StringRef path;
+  if (!mayHaveCodes || !contains(name))
+    return false;
+  llvm::Expected<const rt::TensorView *> tensor = find(name, path);
+  if (!tensor) {
+    llvm::consumeError(tensor.takeError()); // said again, with the shape, when the model asks for it
+    return false;
+  }
+  return (*tensor)->dtype == rt::DType::F8E4M3;
+}
+
+llvm::Expected<rt::DType> Checkpoint::declare(StringRef name, llvm::ArrayRef<int64_t> shape, Init init) {
   StringRef path;
   llvm::Expected<const rt::TensorView *> found = find(name, path);
   if (!found)
     return found.takeError();
   const rt::TensorView &tensor = **found;
-  if (!isSupported(tensor.dtype))
-    return errorIn(path, "tensor " + quoted(name) + ": expected F32, BF16 or F16 but got " + typeName(tensor.dtype));
+  bool codes = init == Init::Codes;
+  if (codes ? tensor.dtype != rt::DType::F8E4M3 : !isSupported(tensor.dtype))
+    return errorIn(path, "tensor " + quoted(name) + ": expected " + (codes ? "F8_E4M3" : "F32, BF16 or F16") +
+                             " but got " + typeName(tensor.dtype));
   if (llvm::ArrayRef(tensor.shape) != shape)
     return errorIn(path, "tensor " + quoted(name) + ": expected shape " + shapeText(shape) + " but got " +
                              shapeText(tensor.shape));

@@ -21,7 +21,11 @@ public:
   /// The type that tensor `name` is stored in, if there is one and it is F32, BF16 or F16.
   std::optional<rt::DType> storedType(llvm::StringRef name);
 
+  /// From now on tensors of F8_E4M3 are codes: config.json says so.
+  void expectCodes() { mayHaveCodes = true; }
+
   bool contains(llvm::StringRef name) const override;
+  bool hasCodes(llvm::StringRef name) override;
   llvm::Expected<rt::DType> declare(llvm::StringRef name, llvm::ArrayRef<int64_t> shape, Init init) override;
   llvm::Expected<ParameterData> get(llvm::StringRef name) override;
 
@@ -41,6 +45,7 @@ private:
   /// Sharded: which shard holds a tensor. Empty for a single file.
   llvm::StringMap<size_t> placement;
   bool sharded = false;
+  bool mayHaveCodes = false;
   llvm::StringMap<const rt::TensorView *> declared;
 };
 

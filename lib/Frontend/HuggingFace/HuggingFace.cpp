@@ -37,13 +37,26 @@ static llvm::Expected<Config> openConfig(const std::string &folder) {
   return Config::open(path);
 }
 
+/// Whether matrices may be stored as codes. What is known: e4m3 with a scale for every 128 x 128 weights. Activations
+/// are not quantised, so a "dynamic" scheme, which a target may follow or not, is one we can read; a "static" one has
+/// scales for them in the file.
+static bool readQuantization(Config &config) {
+  if (!config.has("quantization_config"))
+    return false;
+  config.choice("quantization_config.quant_method", {"fp8"});
+  config.choice("quantization_config.fmt", {"e4m3"}, "e4m3");
+  config.choice("quantization_config.activation_scheme", {"dynamic"}, "dynamic");
+  Keys block("quantization_config.weight_block_size");
+  if (!config.has(block))
+    config.fail(block, "expected [128,128] but there is no such key");
+  else if (config.integers(block, 1, Config::maxSize) != std::vector<int64_t>{128, 128})
+    config.fail(block, "expected [128,128] but got " + shapeText(config.integers(block, 1, Config::maxSize)));
+  return true;
+}
+
 /// Reads the family that `config` names.
 static llvm::Expected<std::unique_ptr<Decoder>> readFamily(Config &config, std::string &modelType) {
   modelType = config.choice("model_type", knownHuggingFaceFamilies());
-  if (config.has("quantization_config"))
-    config.fail("quantization_config", "quantised weights (" +
-                                           quoted(config.text("quantization_config.quant_method", "unknown method")) +
-                                           ") are not supported");
   if (llvm::Error error = config.takeError())
     return std::move(error);
   const Family *family =
@@ -162,6 +175,9 @@ llvm::Expected<ImportedModel> moe::importHuggingFace(mlir::MLIRContext &context,
   llvm::Expected<std::unique_ptr<Decoder>> decoder = readFamily(*config, modelType);
   if (!decoder)
     return decoder.takeError();
+  bool mayHaveCodes = readQuantization(*config);
+  if (llvm::Error error = config->takeError())
+    return std::move(error);
   if (llvm::Error error = checkLayers(*config, **decoder, options.layers))
     return std::move(error);
 
@@ -176,6 +192,8 @@ llvm::Expected<ImportedModel> moe::importHuggingFace(mlir::MLIRContext &context,
     llvm::Expected<std::unique_ptr<Checkpoint>> checkpoint = Checkpoint::open(folder);
     if (!checkpoint)
       return checkpoint.takeError();
+    if (mayHaveCodes)
+      (*checkpoint)->expectCodes();
     storage = storageType(*config, checkpoint->get(), options.numerics);
     parameters = std::move(*checkpoint);
   }

@@ -17,9 +17,11 @@ static Value constant(OpBuilder &builder, Location loc, double value) {
 
 Value ModelBuilder::linear(Value x, Value w) {
   auto wType = cast<RankedTensorType>(w.getType());
-  // Both sides of a product have one type; widening is exact.
+  // Both sides of a product have one type; widening is exact. x stays narrow beside weights in f32, which may have been
+  // decoded: a target multiplies with their codes.
   if (getElementTypeOrSelf(x) != wType.getElementType()) {
-    x = convert(x, f32());
+    if (!wType.getElementType().isF32())
+      x = convert(x, f32());
     w = convert(w, f32());
   }
   cost.flopsPerToken += repeats * 2.0 * wType.getDimSize(0) * wType.getDimSize(1);

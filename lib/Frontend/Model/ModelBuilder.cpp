@@ -86,9 +86,10 @@ Value ModelBuilder::parameter(StringRef name, ArrayRef<int64_t> shape, Init init
   Type stored = storage;
   llvm::Expected<rt::DType> dtype = parameters.declare(name, shape, init);
   if (dtype) {
-    stored = *dtype == rt::DType::BF16  ? Type(builder.getBF16Type())
-             : *dtype == rt::DType::F16 ? Type(builder.getF16Type())
-                                        : Type(builder.getF32Type());
+    stored = *dtype == rt::DType::BF16     ? Type(builder.getBF16Type())
+             : *dtype == rt::DType::F16    ? Type(builder.getF16Type())
+             : *dtype == rt::DType::F8E4M3 ? Type(Float8E4M3FNType::get(builder.getContext()))
+                                           : Type(builder.getF32Type());
     dtypes.insert(*dtype);
     scalars += *rt::tensorBytes(*dtype, shape.vec()) / (rt::dtypeBits(*dtype) / 8);
   } else {
@@ -123,6 +124,10 @@ static double numElements(ArrayRef<int64_t> shape) {
 }
 
 Value ModelBuilder::weight(StringRef name, ArrayRef<int64_t> shape, Init init) {
+  if (parameters.hasCodes(name)) {
+    cost.denseBytes += numElements(shape);
+    return decoded(name.str(), shape, /*stacked=*/false);
+  }
   cost.denseBytes += numElements(shape) * storageBytes();
   return convert(parameter(name, shape, init), storage);
 }
@@ -136,15 +141,79 @@ Value ModelBuilder::expertWeight(StringRef name, ArrayRef<int64_t> shape) {
   return convert(parameter(name, shape), storage);
 }
 
-Value ModelBuilder::stackedExpertWeights(int64_t experts, llvm::function_ref<std::string(int64_t)> name,
-                                         ArrayRef<int64_t> shape) {
+/// `value` as f32 if it is a narrower float.
+static Value widened(OpBuilder &builder, Location loc, Value value) {
+  auto type = dyn_cast<FloatType>(value.getType());
+  if (!type || type.getWidth() >= 32)
+    return value;
+  return arith::ExtFOp::create(builder, loc, builder.getF32Type(), value);
+}
+
+Value ModelBuilder::stack(ArrayRef<Value> parts, ArrayRef<int64_t> shape) {
   SmallVector<int64_t> oneShape{1};
   oneShape.append(shape.begin(), shape.end());
   SmallVector<OpFoldResult> oneSizes = getAsIndexOpFoldResult(builder.getContext(), oneShape);
   SmallVector<SmallVector<int64_t, 2>> groups{{0, 1}};
   for (int64_t dim = 1; dim < static_cast<int64_t>(shape.size()); ++dim)
     groups.push_back({dim + 1});
+  SmallVector<Value> ones = llvm::map_to_vector(parts, [&](Value part) { return expand(part, groups, oneSizes); });
+  return tensor::ConcatOp::create(builder, location, /*dim=*/0, ones);
+}
 
+Value ModelBuilder::decoded(ArrayRef<std::string> names, ArrayRef<int64_t> shape, bool stacked) {
+  constexpr int64_t block = 128;
+  assert(shape.size() == 2 && (stacked || names.size() == 1) && "expected matrices");
+  SmallVector<int64_t> blocks;
+  for (int64_t size : shape)
+    blocks.push_back(llvm::divideCeil(size, block));
+  SmallVector<Value> codeParts, scaleParts;
+  bool sameType = true;
+  for (const std::string &name : names) {
+    codeParts.push_back(parameter(name, shape, Init::Codes));
+    int64_t scalarsBefore = scalars; // a scale is no scalar of the model
+    scaleParts.push_back(parameter(name + "_scale_inv", blocks));
+    scalars = scalarsBefore;
+    sameType &= scaleParts.back().getType() == scaleParts.front().getType();
+    if (failed())
+      break;
+  }
+  if (!sameType)
+    llvm::for_each(scaleParts, [&](Value &part) { part = convert(part, f32()); });
+  SmallVector<int64_t> whole(shape);
+  if (stacked)
+    whole.insert(whole.begin(), static_cast<int64_t>(names.size()));
+  SmallVector<OpFoldResult> wholeSizes = getAsIndexOpFoldResult(builder.getContext(), whole);
+  if (failed()) // the parts may be of any type
+    return empty(wholeSizes, f32());
+  Value codes = stacked ? stack(codeParts, shape) : codeParts.front();
+  Value scales = stacked ? stack(scaleParts, blocks) : scaleParts.front();
+
+  unsigned rank = whole.size();
+  AffineMap each = builder.getMultiDimIdentityMap(rank);
+  SmallVector<AffineExpr> blockOf(each.getResults());
+  for (AffineExpr &dim : MutableArrayRef(blockOf).take_back(2))
+    dim = dim.floorDiv(block);
+  SmallVector<AffineMap> maps{each, AffineMap::get(rank, 0, blockOf, builder.getContext()), each};
+  SmallVector<utils::IteratorType> iterators(rank, utils::IteratorType::parallel);
+  Value init = empty(wholeSizes, f32());
+  auto generic = linalg::GenericOp::create(
+      builder, location, init.getType(), ValueRange{codes, scales}, init, maps, iterators,
+      [&](OpBuilder &nested, Location loc, ValueRange elements) {
+        Value code = widened(nested, loc, elements[0]), scale = widened(nested, loc, elements[1]);
+        linalg::YieldOp::create(nested, loc, arith::MulFOp::create(nested, loc, code, scale).getResult());
+      });
+  return sized(generic.getResult(0), wholeSizes);
+}
+
+Value ModelBuilder::stackedExpertWeights(int64_t experts, llvm::function_ref<std::string(int64_t)> name,
+                                         ArrayRef<int64_t> shape) {
+  // The first expert says how all are stored.
+  if (parameters.hasCodes(name(0))) {
+    std::vector<std::string> names;
+    for (int64_t e = 0; e < experts; ++e)
+      names.push_back(name(e));
+    return decoded(names, shape, /*stacked=*/true);
+  }
   SmallVector<Value> parts;
   bool sameType = true;
   for (int64_t e = 0; e < experts && !failed(); ++e) {
@@ -152,13 +221,13 @@ Value ModelBuilder::stackedExpertWeights(int64_t experts, llvm::function_ref<std
     sameType &= parts.back().getType() == parts.front().getType();
   }
   if (failed()) { // `experts` may be anything: make no more operations than there are tensors
-    SmallVector<int64_t> allShape(oneShape);
-    allShape[0] = experts;
+    SmallVector<int64_t> allShape{experts};
+    allShape.append(shape.begin(), shape.end());
     return empty(getAsIndexOpFoldResult(builder.getContext(), allShape), storage);
   }
-  for (Value &part : parts)
-    part = expand(sameType ? part : convert(part, storage), groups, oneSizes);
-  return convert(tensor::ConcatOp::create(builder, location, /*dim=*/0, parts), storage);
+  if (!sameType)
+    llvm::for_each(parts, [&](Value &part) { part = convert(part, storage); });
+  return convert(stack(parts, shape), storage);
 }
 
 //===----------------------------------------------------------------------===//
@@ -230,14 +299,6 @@ Value ModelBuilder::insert(Value value, Value into, ArrayRef<OpFoldResult> offse
 //===----------------------------------------------------------------------===//
 // Elementwise
 //===----------------------------------------------------------------------===//
-
-/// `value` as f32 if it is a narrower float.
-static Value widened(OpBuilder &builder, Location loc, Value value) {
-  auto type = dyn_cast<FloatType>(value.getType());
-  if (!type || type.getWidth() >= 32)
-    return value;
-  return arith::ExtFOp::create(builder, loc, builder.getF32Type(), value);
-}
 
 /// `value` rounded to `type` if that is a narrower float.
 static Value narrowed(OpBuilder &builder, Location loc, Value value, Type type) {

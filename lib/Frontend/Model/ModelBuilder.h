@@ -93,13 +93,14 @@ public:
 
   /// Parameter `name` in the type it is stored in.
   mlir::Value parameter(llvm::StringRef name, llvm::ArrayRef<int64_t> shape, Init init = Init::Normal);
-  /// Parameter `name` in the type of activations.
+  /// Parameter `name` in the type of activations; in f32 where it is stored as codes.
   mlir::Value weight(llvm::StringRef name, llvm::ArrayRef<int64_t> shape, Init init = Init::Normal);
   /// Parameter `name` in f32: norms, biases, scales.
   mlir::Value vector(llvm::StringRef name, llvm::ArrayRef<int64_t> shape, Init init = Init::One);
   /// Parameter `name` with one slice per expert on dimension 0, in the type of activations.
   mlir::Value expertWeight(llvm::StringRef name, llvm::ArrayRef<int64_t> shape);
-  /// One parameter per expert, each of `shape`, stacked: [experts, shape...] in the type of activations.
+  /// One parameter per expert, each of `shape`, stacked: [experts, shape...] in the type of activations; in f32 where
+  /// they are stored as codes.
   mlir::Value stackedExpertWeights(int64_t experts, llvm::function_ref<std::string(int64_t)> name,
                                    llvm::ArrayRef<int64_t> shape);
 
@@ -183,6 +184,11 @@ public:
   double repeats = 1;
 
 private:
+  /// The parameters `names`, each [N, K] of codes, as one [names, N, K] of numbers in f32; without the first dimension
+  /// if there is one name and `stacked` is false.
+  mlir::Value decoded(llvm::ArrayRef<std::string> names, llvm::ArrayRef<int64_t> shape, bool stacked);
+  /// Tensors of one type, each `shape`, behind one another on a new dimension.
+  mlir::Value stack(llvm::ArrayRef<mlir::Value> parts, llvm::ArrayRef<int64_t> shape);
   mlir::Value load(llvm::StringRef name, mlir::RankedTensorType type);
   int64_t storageBytes() const { return storage.getIntOrFloatBitWidth() / 8; }
 

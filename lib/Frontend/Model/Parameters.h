@@ -17,8 +17,8 @@
 
 namespace moe::frontend {
 
-/// How a parameter begins where there is no checkpoint.
-enum class Init { Normal, One, Zero };
+/// How a parameter begins where there is no checkpoint; what has codes is not made without one.
+enum class Init { Normal, One, Zero, Codes };
 
 /// A source of parameters that can be asked what it has.
 class ParameterCatalog : public ParameterSource {
@@ -26,7 +26,11 @@ public:
   /// Whether a tensor is called `name`. Families use it to tell the layouts of their files apart.
   virtual bool contains(llvm::StringRef name) const = 0;
 
-  /// Declares parameter `name` and returns the type it is stored in (F32, BF16 or F16). The error says what was
+  /// Whether tensor `name` is stored as codes, F8_E4M3, with a scale for every block in another tensor.
+  virtual bool hasCodes(llvm::StringRef name) { return false; }
+
+  /// Declares parameter `name` and returns the type it is stored in (F32, BF16 or F16; F8_E4M3 for
+  /// `Init::Codes`). The error says what was
   /// expected and what was found. `get` answers for declared parameters only, and may then be called from several
   /// threads.
   virtual llvm::Expected<rt::DType> declare(llvm::StringRef name, llvm::ArrayRef<int64_t> shape, Init init) = 0;

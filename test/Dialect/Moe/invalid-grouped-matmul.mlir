@@ -611,6 +611,19 @@ func.func @format_of_integers(%x: tensor<?x32xi8>, %w: tensor<3x20x16xi8>, %s: t
 
 // -----
 
+// Of 200 k the last 72 have a scale too.
+func.func @format_fp8(%x: tensor<?x200xf32>, %w: tensor<3x20x200xi8>, %s: tensor<3x20x1xf32>, %g: tensor<4xi32>, %init: tensor<?x20xf32>) {
+  // expected-error@+1 {{expected scale operand 0 of shape [3, 20, 2] but got 'tensor<3x20x1xf32>'}}
+  %0 = moe.grouped_matmul rows(%x : tensor<?x200xf32>) weights(%w : tensor<3x20x200xi8>) scales(%s : tensor<3x20x1xf32>) groups(%g : tensor<4xi32>) outs(%init : tensor<?x20xf32>) attributes {format = "fp8"} {
+  ^bb0(%a: f32):
+    %z = arith.constant 0.0 : f32
+    moe.yield %z : f32
+  } -> tensor<?x20xf32>
+  return
+}
+
+// -----
+
 func.func @format_depth(%x: tensor<?x48xf32>, %w: tensor<3x20x24xi8>, %s: tensor<3x20x1xf32>, %g: tensor<4xi32>, %init: tensor<?x20xf32>) {
   // expected-error@+1 {{expected rows of a multiple of 32 elements with 'format' but got 'tensor<?x48xf32>'}}
   %0 = moe.grouped_matmul rows(%x : tensor<?x48xf32>) weights(%w : tensor<3x20x24xi8>) scales(%s : tensor<3x20x1xf32>) groups(%g : tensor<4xi32>) outs(%init : tensor<?x20xf32>) attributes {format = "int4"} {

@@ -2,7 +2,7 @@
 // RUN: moe-opt %s --moe-quantize="experts=int4 others=mxfp4" --canonicalize --cse | FileCheck %s --check-prefix=CODES
 // RUN: not moe-opt %s --moe-quantize="experts=int7" 2>&1 | FileCheck %s --check-prefix=NAME
 
-// NAME: error: expected one of int8, int4, mxfp4 but got 'int7'
+// NAME: error: expected one of int8, int4, mxfp4, fp8 but got 'int7'
 
 ml_program.global private @gate(#ml_program.extern : tensor<4x20x64xbf16>) : tensor<4x20x64xbf16>
 ml_program.global private @up(#ml_program.extern : tensor<4x20x64xbf16>) : tensor<4x20x64xbf16>

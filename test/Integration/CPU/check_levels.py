@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Products of bf16 at all instruction-set levels: check_levels.py PROGRAM.mlir --tools DIR --work DIR [--arm COMMAND].
+"""Products of bf16 at all instruction-set levels: check_levels.py PROGRAM.mlir --tools DIR --work DIR [--arm COMMAND]
+[--quantize FORMAT].
 
 Compiles the program once for all levels and the emulated level amx, and runs each function over ragged groups. The weights
 are random; a run with unit rows reads them back, so that an oracle in f64 can be had. Checked: the error of every level
 against the oracle, levels that must have the same bits, and that the bits of a row do not depend on the other rows.
-With --arm: the levels of 64-bit Arm, their program run by COMMAND, beside few of this machine.
+With --quantize: of codes, which have a scale for each group of weights. With --arm: the levels of 64-bit Arm, their program run by COMMAND, beside few of this machine.
 """
 import argparse
 import array
@@ -38,7 +39,7 @@ class Program:
     def __init__(self, source, levels, options, runner=()):
         self.path, self.work, self.runner = options.work / levels[0], options.work, runner
         subprocess.run([options.tools / "moe-compile", source, "-o", self.path, "--weights=random:5",
-                        "--cpu=" + ",".join(levels)], check=True)
+                        "--cpu=" + ",".join(levels)] + (["--quantize", options.quantize] if options.quantize else []), check=True)
         command = [*runner, self.path, "info", "--json"]
         info = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         self.available = info["isa_available"]
@@ -63,6 +64,7 @@ def main():
     parser.add_argument("--tools", required=True, type=pathlib.Path)
     parser.add_argument("--work", required=True, type=pathlib.Path)
     parser.add_argument("--arm", type=shlex.split)
+    parser.add_argument("--quantize")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     everything = ["amx", "avx512bf16", "avx512", "avx2", "x86-64", "amx-emulated"]

@@ -108,6 +108,24 @@ TEST_F(ImportTest, endOfTextIdsOfBothFiles) {
                                 "2147483647 or a list of them but got \"</s>\"");
 }
 
+TEST_F(ImportTest, quantizationThatIsUnknown) {
+  auto quantized = [&](const std::string &keys) {
+    return refused(mixtral(R"("quantization_config": {)" + keys + "}, "));
+  };
+  const std::string blocks = R"("weight_block_size": [128, 128])";
+  EXPECT_EQ(quantized(R"("quant_method": "gptq")"),
+            "config.json: key 'quantization_config.quant_method': 'gptq' is not supported (known: 'fp8')");
+  EXPECT_EQ(quantized(blocks), "config.json: key 'quantization_config.quant_method' is missing");
+  EXPECT_EQ(quantized(R"("quant_method": "fp8")"),
+            "config.json: key 'quantization_config.weight_block_size': expected [128,128] but there is no such key");
+  EXPECT_EQ(quantized(R"("quant_method": "fp8", "weight_block_size": [128, 64])"),
+            "config.json: key 'quantization_config.weight_block_size': expected [128,128] but got [128,64]");
+  EXPECT_EQ(quantized(R"("quant_method": "fp8", "activation_scheme": "static", )" + blocks),
+            "config.json: key 'quantization_config.activation_scheme': 'static' is not supported (known: 'dynamic')");
+  EXPECT_EQ(quantized(R"("quant_method": "fp8", "fmt": "e5m2", )" + blocks),
+            "config.json: key 'quantization_config.fmt': 'e5m2' is not supported (known: 'e4m3')");
+}
+
 TEST_F(ImportTest, sizesThatDoNotFit) {
   EXPECT_EQ(refused(mixtral(R"("num_attention_heads": 3, "num_key_value_heads": 2, )")),
             "config.json: key 'num_attention_heads': expected a multiple of num_key_value_heads = 2 but got 3");
@@ -116,8 +134,6 @@ TEST_F(ImportTest, sizesThatDoNotFit) {
   EXPECT_EQ(refused(mixtral(R"("head_dim": null, "num_attention_heads": 5, )")),
             "config.json: key 'hidden_size': expected a multiple of num_attention_heads = 5 (there is no head_dim) but "
             "got 8");
-  EXPECT_EQ(refused(mixtral(R"("quantization_config": {"quant_method": "fp8"}, )")),
-            "config.json: key 'quantization_config': quantised weights ('fp8') are not supported");
   // Products of sizes that fit 31 bits each.
   EXPECT_THAT(refused(mixtral("", R"("hidden_size": 2147483647, "intermediate_size": 2147483647)")),
               testing::HasSubstr("the model has more than 1152921504606846976 bytes"));
