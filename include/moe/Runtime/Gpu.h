@@ -85,7 +85,7 @@ enum MoeGpuElement { MoeGpuF16 = 0, MoeGpuBF16 = 1, MoeGpuF32 = 2 };
 /// first, `sizes` are in elements and `strideBytes` (of all but the innermost, multiples of 16) in bytes; `box` is what
 /// one copy brings, its rows swizzled as `swizzleBytes` says (0: not, 32, 64, 128). What a copy brings from outside of
 /// the tensor is zero. Needs a GPU of architecture 90 or later and a driver that knows it.
-void moe_rt_gpu_tensor_map(void *map, void *device, int32_t element, int32_t rank, const int64_t *sizes,
+void moe_rt_gpu_tensor_map(void *map, const void *device, int32_t element, int32_t rank, const int64_t *sizes,
                            const int64_t *strideBytes, const int32_t *box, int32_t swizzleBytes);
 
 /// The architecture of the device: 80, 90, ... (as in sm_80), for programs that have kernels for some alone. The

@@ -137,7 +137,7 @@ public:
     check(api.StreamSynchronize(stream), "the GPU's work");
   }
 
-  void tensorMap(void *map, void *address, int32_t element, int32_t rank, const int64_t *sizes,
+  void tensorMap(void *map, const void *address, int32_t element, int32_t rank, const int64_t *sizes,
                  const int64_t *strideBytes, const int32_t *box, int32_t swizzleBytes) {
     if (!api.TensorMapEncodeTiled)
       refuse("expected an NVIDIA driver for CUDA 12 or later but got one without cuTensorMapEncodeTiled; update the "
@@ -259,7 +259,7 @@ void moe_rt_gpu_synchronize(void) { Gpu::get().synchronize(); }
 
 int64_t moe_rt_gpu_multiprocessors(void) { return Gpu::get().multiprocessors(); }
 
-void moe_rt_gpu_tensor_map(void *map, void *device, int32_t element, int32_t rank, const int64_t *sizes,
+void moe_rt_gpu_tensor_map(void *map, const void *device, int32_t element, int32_t rank, const int64_t *sizes,
                            const int64_t *strideBytes, const int32_t *box, int32_t swizzleBytes) {
   Gpu::get().tensorMap(map, device, element, rank, sizes, strideBytes, box, swizzleBytes);
 }

@@ -94,7 +94,7 @@ struct KernelNodeParams {
 /// Functions that older drivers lack; null there.
 #define MOE_CUDA_NEWER_FUNCTIONS(X)                                                                                    \
   X(TensorMapEncodeTiled, "cuTensorMapEncodeTiled",                                                                    \
-    (void *map, int type, unsigned rank, void *address, const uint64_t *sizes, const uint64_t *strideBytes,            \
+    (void *map, int type, unsigned rank, const void *address, const uint64_t *sizes, const uint64_t *strideBytes,      \
      const uint32_t *box, const uint32_t *elementStrides, int interleave, int swizzle, int promotion, int fill))       \
   MOE_CUDA_GRAPH_FUNCTIONS(X)
 

@@ -43,19 +43,29 @@ void Shadow::begin(uint64_t size, uint32_t warpCount) {
     capacity = size;
   }
   // Clocks go on from block to block, so nothing has to be erased.
-  for (uint64_t clock : clocks)
-    start = std::max(start, clock);
+  for (uint32_t i = 0; i < parties; ++i)
+    start = std::max(start, own(i));
   ++start;
   warps = parties = warpCount;
   agents = 0;
-  clocks.assign(mostParties * mostParties, start);
-  visible.assign(mostParties * mostParties, start);
+  clocks.resize(mostParties * mostParties);
+  visible.resize(mostParties * mostParties);
   laneClocks.assign(mostParties, start);
+  for (uint32_t i = 0; i < warps; ++i)
+    meetFirst(i, warps);
+}
+
+/// Nothing is known of `party` yet, and it knows nothing of the first `count` ones.
+void Shadow::meetFirst(uint32_t party, uint32_t count) {
+  for (std::vector<uint64_t> *table : {&clocks, &visible})
+    for (uint32_t i = 0; i < count; ++i)
+      (*table)[party * mostParties + i] = (*table)[i * mostParties + party] = start;
 }
 
 uint32_t Shadow::addAgent() {
   uint32_t party = warps + agents++ % (mostParties - warps);
-  parties = std::max(parties, party + 1);
+  if (party >= parties) // otherwise it is shared from now on
+    meetFirst(party, ++parties);
   return party * 32;
 }
 

@@ -108,6 +108,7 @@ private:
   uint64_t &own(uint32_t warp) { return seen(warp, warp); }
   bool isVisible(const Byte &byte, uint32_t warp) const;
   Stamp stamp(uint32_t thread, uint64_t flags) { return own(thread / 32) << 16 | flags | thread; }
+  void meetFirst(uint32_t party, uint32_t count);
   bool isOrdered(Stamp stamp, uint32_t thread) const;
   Finding checkWrite(const Byte &byte, uint32_t thread, bool atomic) const;
   void addRead(Byte &byte, uint32_t thread);

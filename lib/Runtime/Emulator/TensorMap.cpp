@@ -25,7 +25,7 @@ using ull = unsigned long long;
 }
 
 /// Refuses what cuTensorMapEncodeTiled refuses.
-void moe_rt_gpu_tensor_map(void *map, void *device, int32_t element, int32_t rank, const int64_t *sizes,
+void moe_rt_gpu_tensor_map(void *map, const void *device, int32_t element, int32_t rank, const int64_t *sizes,
                            const int64_t *strideBytes, const int32_t *box, int32_t swizzleBytes) {
   if (rank < 1 || rank > int32_t(TensorMap::mostDimensions))
     fail("expected 1 to 5 dimensions but got %d", rank);
@@ -39,7 +39,7 @@ void moe_rt_gpu_tensor_map(void *map, void *device, int32_t element, int32_t ran
     fail("expected a place for it that is a multiple of 64 but got %p", map);
   TensorMap result = {};
   result.magic = TensorMap::magicNumber;
-  result.address = static_cast<char *>(device);
+  result.address = static_cast<const char *>(device);
   result.rank = uint8_t(rank);
   result.elementBytes = element == MoeGpuF32 ? 4 : 2;
   result.swizzleBytes = uint8_t(swizzleBytes);

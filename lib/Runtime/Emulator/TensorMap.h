@@ -14,7 +14,7 @@ struct TensorMap {
   static constexpr uint32_t mostDimensions = 5;
 
   uint64_t magic;
-  char *address;
+  const char *address;
   uint64_t sizes[mostDimensions];
   uint64_t strides[mostDimensions - 1]; // bytes, of dimension 1 and the ones behind it
   uint16_t box[mostDimensions];

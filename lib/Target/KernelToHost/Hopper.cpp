@@ -56,7 +56,6 @@ static std::optional<Value *> convertMBarrier(Calls &calls, StringRef name, Call
     StringRef what = name;
     if (!what.consume_back(scope))
       continue;
-    what.consume_back(".relaxed");
     if (what == "arrive")
       return arrive(call.getArgOperand(1), none);
     if (what == "arrive.expect.tx")

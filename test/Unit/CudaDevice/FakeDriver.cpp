@@ -217,7 +217,7 @@ Result cuStreamCreate(Stream *stream, unsigned) {
 }
 #ifndef MOE_FAKE_DRIVER_IS_OLD
 /// What was asked for, as numbers: so a test can see it.
-Result cuTensorMapEncodeTiled(void *map, int type, unsigned rank, void *address, const uint64_t *sizes,
+Result cuTensorMapEncodeTiled(void *map, int type, unsigned rank, const void *address, const uint64_t *sizes,
                               const uint64_t *strideBytes, const uint32_t *box, const uint32_t *elementStrides,
                               int interleave, int swizzle, int, int fill) {
   if (reinterpret_cast<uintptr_t>(address) % 16 || rank < 1 || rank > 5 || interleave || fill)
