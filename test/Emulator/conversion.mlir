@@ -6,11 +6,11 @@
 
 // The parts of MoeGpuKernel and MoeSimtKernel. @common is used by both kernels, so it comes first in both; what only one
 // of them uses follows, then dynamic memory.
-// CHECK-DAG: @moe_gpu_kernel_first = hidden constant { ptr, ptr, ptr, ptr, i64 } { ptr @[[NAME:.*]], ptr null, ptr @moe_kernel_first, ptr @[[DETAILS:.*]], i64 3 }
+// CHECK-DAG: @moe_gpu_kernel_first = hidden constant { ptr, ptr, ptr, ptr, i64, ptr } { ptr @[[NAME:.*]], ptr null, ptr @moe_kernel_first, ptr @[[DETAILS:.*]], i64 3, ptr null }
 // CHECK-DAG: @[[NAME]] = private constant [6 x i8] c"first\00"
 // CHECK-DAG: @[[DETAILS]] = private constant { ptr, ptr, i64, i64 } { ptr @moe.module, ptr @[[RANGES:.*]], i64 2, i64 112 }
 // CHECK-DAG: @[[RANGES]] = private constant [2 x { ptr, i64 }] [{ ptr, i64 } { ptr null, i64 64 }, { ptr, i64 } { ptr inttoptr (i64 64 to ptr), i64 40 }]
-// CHECK-DAG: @moe_gpu_kernel_second = hidden constant {{.*}}, i64 0 }
+// CHECK-DAG: @moe_gpu_kernel_second = hidden constant {{.*}}, i64 0, ptr null }
 // CHECK-DAG: private constant { ptr, ptr, i64, i64 } { ptr @moe.module, ptr {{.*}}, i64 2, i64 72 }
 // The architecture is that of the kernel for the newest one.
 // CHECK-DAG: @moe_simt_architecture = weak_odr hidden constant i32 90
