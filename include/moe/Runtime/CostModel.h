@@ -76,7 +76,7 @@ struct Machine {
 };
 
 /// The machine that is assumed where none was measured, and for everything that may change code: a server core of
-/// about 2019 with AVX-512 (1 MiB of L2, 13 GB/s and 140 GFLOP/s per core), and what its successors add for the levels
+/// about 2019 with AVX-512 (13 GB/s and 140 GFLOP/s per core), and what its successors add: 2 MiB of L2 and the levels
 /// above. Fixed numbers, so that a build does not depend on the machine it is made on.
 const Machine &defaultMachine();
 

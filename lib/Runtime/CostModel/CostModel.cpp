@@ -66,7 +66,7 @@ const Machine &defaultMachine() {
     Machine m;
     m.cpu = "default";
     m.threads = 8;
-    m.l2Bytes = 1 << 20;
+    m.l2Bytes = 2 << 20;
     m.l3Bytes = 32 << 20;
     m.loopSeconds = 3e-6;
     auto point = [&](double footprint, double one, double all) {

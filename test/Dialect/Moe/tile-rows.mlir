@@ -1,4 +1,4 @@
-// Rows of a tile as the cost model chooses them: for the fixed machine (1 MiB of L2: 128 rows of 2048 bf16 numbers are half
+// Rows of a tile as the cost model chooses them: for the fixed machine (2 MiB of L2: 128 rows of 4096 bf16 numbers are half
 // of it), and for a machine with 4 MiB.
 // RUN: moe-opt %s --moe-tile | FileCheck %s --check-prefixes=CHECK,FIXED
 // RUN: moe-opt %s --moe-tile=tune-for=%S/../../Tools/moe-compile/Inputs/machine.json | FileCheck %s --check-prefixes=CHECK,TUNED
@@ -12,9 +12,9 @@
 // PHASE: arith.constant 256 : index
 // FIXED: moe.tile_map {{.*}} {block = 128 : i64}
 // TUNED: moe.tile_map {{.*}} {block = 256 : i64}
-func.func @wide(%x: tensor<?x2048xbf16>, %w: tensor<8x1024x2048xbf16>, %o: tensor<9xi32>,
+func.func @wide(%x: tensor<?x4096xbf16>, %w: tensor<8x1024x4096xbf16>, %o: tensor<9xi32>,
                 %init: tensor<?x1024xf32>) -> tensor<?x1024xf32> {
-  %y = moe.grouped_matmul rows(%x : tensor<?x2048xbf16>) weights(%w : tensor<8x1024x2048xbf16>)
+  %y = moe.grouped_matmul rows(%x : tensor<?x4096xbf16>) weights(%w : tensor<8x1024x4096xbf16>)
       groups(%o : tensor<9xi32>) outs(%init : tensor<?x1024xf32>) {
   ^bb0(%a: f32):
     moe.yield %a : f32

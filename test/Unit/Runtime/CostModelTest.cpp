@@ -182,10 +182,10 @@ TEST(CostModel, RowTilesFitHalfOfL2) {
   stage.weights = 2;
   stage.groups = 64;
   stage.choices = 8;
-  EXPECT_EQ(chooseTiles(stage).rows, 128); // 512 KiB of 1 MiB
-  Machine larger = defaultMachine();
-  larger.l2Bytes = 2 << 20;
-  EXPECT_EQ(chooseTiles(stage, larger).rows, 256);
+  EXPECT_EQ(chooseTiles(stage).rows, 256); // 1 MiB of 2 MiB
+  Machine smaller = defaultMachine();
+  smaller.l2Bytes = 1 << 20;
+  EXPECT_EQ(chooseTiles(stage, smaller).rows, 128);
   stage.depth = 128;
   EXPECT_EQ(chooseTiles(stage).rows, 256);
   // 14336 deep: rows that fit would be so few that the weights were read all the time.
