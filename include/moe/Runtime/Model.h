@@ -18,6 +18,8 @@
 
 namespace moe::rt {
 
+class PageMapper;
+
 /// What the compiler put into a program: see Abi.h.
 struct ModelImage {
   std::string_view manifest;
@@ -66,6 +68,10 @@ public:
   /// it where memory has several nodes. Throws InputError if there is not enough memory.
   void copyToHugePages(const Manifest &manifest);
 
+  /// Lets a thread enter the pages of the mapped file into the page table, if the weights are large but not too large
+  /// to stay in memory. It ends with the weights.
+  void mapAhead(const Manifest &manifest);
+
   /// No weights at all.
   Weights() = default;
 
@@ -75,6 +81,7 @@ private:
   std::optional<MappedFile> mapping;
   std::shared_ptr<unsigned char> copy;
   const unsigned char *blob = nullptr;
+  std::shared_ptr<PageMapper> mapper; // ends before the mapping
 };
 
 /// A model that is ready to be called. Calls of one model from several threads at a time are allowed and share the

@@ -177,6 +177,8 @@ Model::Model(const ModelImage &image, const Options &options)
       weights(openWeights(image, info, options.weightsFile)) {
   if (options.hugePages)
     weights.copyToHugePages(info);
+  else if (!image.device) // which has memory of its own
+    weights.mapAhead(info);
 }
 
 Tensor Model::makeState(std::string name, DType dtype, std::vector<int64_t> shape) const {

@@ -2,6 +2,8 @@
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
+#include "PageMapper.h"
+
 #include "moe/Runtime/Error.h"
 #include "moe/Runtime/Model.h"
 #include "moe/Runtime/ThreadPool.h"
@@ -60,6 +62,11 @@ Weights Weights::open(const std::string &file, const std::string &shown, const M
   return weights;
 }
 
+void Weights::mapAhead(const Manifest &manifest) {
+  if (mapping && PageMapper::isWorthwhile(manifest.weightsSize))
+    mapper = std::make_shared<PageMapper>(blob, manifest.weightsSize);
+}
+
 void Weights::copyToHugePages(const Manifest &manifest) {
   if (!mapping || manifest.weightsSize == 0)
     return;
@@ -90,6 +97,7 @@ void Weights::copyToHugePages(const Manifest &manifest) {
     done = end;
   }
   blob = to;
+  mapper.reset();
   mapping.reset();
 }
 

@@ -8,9 +8,14 @@
 #include "moe/Runtime/LanguageModel.h"
 #include "moe/Runtime/ThreadPool.h"
 
+#include <chrono>
+#include <cinttypes>
 #include <cstring>
+#include <fstream>
 #include <gtest/gtest.h>
 #include <numeric>
+#include <sys/mman.h>
+#include <thread>
 
 using namespace moe::rt;
 
@@ -62,6 +67,47 @@ TEST_F(Weights, HugePagesHoldTheSameBytes) {
     EXPECT_EQ(reinterpret_cast<uintptr_t>(opened.data()) % (2 << 20), 0u);
     EXPECT_EQ(std::memcmp(opened.data(), blob.data(), blob.size()), 0);
   }
+}
+
+/// Bytes in memory of the mapping that `address` is in, as the system counts them.
+static size_t residentBytes(const void *address) {
+  std::ifstream maps("/proc/self/smaps");
+  bool found = false;
+  for (std::string line; std::getline(maps, line);) {
+    uintptr_t begin, end;
+    unsigned long long kilobytes;
+    if (sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " ", &begin, &end) == 2)
+      found = begin <= uintptr_t(address) && uintptr_t(address) < end;
+    else if (found && sscanf(line.c_str(), "Rss: %llu kB", &kilobytes) == 1)
+      return size_t(kilobytes) << 10;
+  }
+  return 0;
+}
+
+TEST_F(Weights, ArePagesOfMemoryAheadOfTheirUse) {
+  Manifest manifest;
+  manifest.weightsSize = 20 << 20;
+  manifest.fingerprint = 7;
+  WeightsTrailer trailer = {{}, 0, manifest.weightsSize, 7, {}};
+  std::memcpy(trailer.magic, weightsMagic, sizeof weightsMagic);
+  writeFile(weights,
+            std::string(manifest.weightsSize, 'w') + std::string(reinterpret_cast<char *>(&trailer), sizeof trailer));
+  moe::rt::Weights opened = moe::rt::Weights::open(weights, weights, manifest);
+  size_t before = residentBytes(opened.data());
+  EXPECT_LT(before, manifest.weightsSize / 2);
+  opened.mapAhead(manifest);
+  auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  size_t resident = before;
+  while (resident < manifest.weightsSize && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    resident = residentBytes(opened.data());
+  }
+  if (madvise(const_cast<unsigned char *>(opened.data()), 4096, 22 /* MADV_POPULATE_READ */) != 0)
+    GTEST_SKIP() << "this system cannot enter pages ahead of their use";
+  EXPECT_GE(resident, manifest.weightsSize);
+  // Ends where it is, before the file is unmapped.
+  moe::rt::Weights again = moe::rt::Weights::open(weights, weights, manifest);
+  again.mapAhead(manifest);
 }
 
 TEST_F(Weights, AreFoundAtTheEndOfAnyFile) {
