@@ -74,8 +74,23 @@ module attributes {gpu.container_module} {
     memref.dealloc %a : memref<?x4xf32>
     return
   }
+  // What a kernel takes by value lies in memory already.
+  // LAUNCH-LABEL: func.func @by_value(
+  // LAUNCH-SAME:    %[[MAP:.*]]: !llvm.ptr)
+  // LAUNCH: %[[TABLE:.*]] = llvm.alloca %{{.*}} x !llvm.array<1 x ptr>
+  // LAUNCH: %[[ENTRY:.*]] = llvm.getelementptr %[[TABLE]][0, 0]
+  // LAUNCH: llvm.store %[[MAP]], %[[ENTRY]]
+  // LAUNCH: call @moe_rt_gpu_launch
+  func.func @by_value(%map: !llvm.ptr) {
+    %one = arith.constant 1 : index
+    gpu.launch_func @kernels::@m blocks in (%one, %one, %one) threads in (%one, %one, %one) args(%map : !llvm.ptr)
+    return
+  }
   gpu.module @kernels {
     gpu.func @k(%a: memref<f32>, %n: index, %x: f32) kernel {
+      gpu.return
+    }
+    gpu.func @m(%map: !llvm.ptr) kernel {
       gpu.return
     }
   }

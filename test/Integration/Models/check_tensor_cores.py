@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """MoE blocks whose products are done on tensor cores, against sums in float64.
 
-    check_tensor_cores.py HIDDEN:INTERMEDIATE:TOKENS... --dtype BF16|F16 [--seeds 0,1,2] --tools DIR --work DIR
+    check_tensor_cores.py HIDDEN:INTERMEDIATE:TOKENS... --dtype BF16|F16 [--seeds 0,1,2] [--gpu-arch sm_90a]
+                          --tools DIR --work DIR
 
 Makes a checkpoint of random weights for each pair of sizes, compiles its block for the kernel emulator, runs it under every
 seed and for parts of the tokens, and computes the same here: router and sums in float64, rounded to the storage type where
 the model rounds. Chosen experts must be the same, all but a few elements of the output the same value, no element further
 off than one rounding to the neighbour; every schedule and split must give the same bits. The counters say whether all
-products took the tensor cores.
+products took the tensor cores. With --gpu-arch=sm_90a there must be so many tokens that both products of the experts take the
+kernels for many rows of that architecture; the parts of the tokens take others, and still give the same bits here.
 """
 import argparse
 import array
@@ -122,10 +124,11 @@ def run(program, work, hidden, values, seed):
 
 def check(options, hidden, intermediate, tokens):
     storage = Storage(options.dtype)
-    folder = options.work / f"{options.dtype}-{hidden}-{intermediate}"
+    folder = options.work / f"{options.arch}-{options.dtype}-{hidden}-{intermediate}"
     weights = write_checkpoint(folder, storage, hidden, intermediate)
     program = folder / "program"
-    call([pathlib.Path(options.tools) / "moe-compile", folder, "--layers=0", "--target=cuda", "--run-on=host", "-o", program])
+    call([pathlib.Path(options.tools) / "moe-compile", folder, "--layers=0", "--target=cuda", "--run-on=host", "--gpu-arch", options.arch,
+          "-o", program])
     numbers = random.Random(tokens)
     rows = [[storage.round(numbers.gauss(0, 1)) for _ in range(hidden)] for _ in range(tokens)]
     flat = sum(rows, [])
@@ -154,6 +157,9 @@ def check(options, hidden, intermediate, tokens):
     counted = json.loads(call([program, "bench", "--counters", "--json", "--tokens", str(tokens)]))["counters"][0]
     needed = 2 * tokens * hidden * 3 * CHOICES * intermediate  # of the experts
     expect(counted["mma_operations"] >= needed, f"{counted['mma_operations']} operations on tensor cores, expected {needed}")
+    if options.arch == "sm_90a":
+        taken = [kernel["kernel"] for kernel in counted["kernels"] if kernel["kernel"].endswith("_sm_90a")]
+        expect(len(taken) == 2, f"expected two kernels for sm_90a but got {taken}")
     return f"{other} of {len(outputs)} elements rounded to the neighbour, router logits within {error:.1e}"
 
 
@@ -162,6 +168,7 @@ def main():
     parser.add_argument("sizes", nargs="+")
     parser.add_argument("--dtype", choices=["BF16", "F16"], required=True)
     parser.add_argument("--seeds", type=lambda text: list(map(int, text.split(","))), default=[0, 1, 2])
+    parser.add_argument("--gpu-arch", dest="arch", default="sm_80")
     parser.add_argument("--tools", required=True)
     parser.add_argument("--work", type=pathlib.Path, required=True)
     options = parser.parse_args()

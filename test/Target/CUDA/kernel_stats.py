@@ -25,6 +25,7 @@ and of the loop with the most matrix products (of an inner loop, if it has as ma
     copy_bytes      of an asynchronous copy, the least
     barrier_to_mma  instructions from a barrier to the next product, the most
     pending_copies  groups of copies that the loop leaves in flight, the least
+    pending_wgmma   groups of products of a warpgroup that it leaves in flight, the least
 
 A loop runs from the target of a branch backwards to that branch; what is branched around inside of it counts.
 """
@@ -135,7 +136,7 @@ def figures(kernel, architecture, threads):
     mma, wgmma = count(body, is_mma), count(body, is_wgmma)
     if mma + wgmma == 0:
         return result
-    waits = [int(at.operands.split(",")[1], 16) for at in body if at.name == "DEPBAR.LE"]
+    waits = lambda name: min((int(at.operands.split(",")[1], 16) for at in body if at.name == name), default=0)
     result |= {
         "loop": len(body),
         **({"mma": mma} if mma else {"wgmma": wgmma}),
@@ -148,7 +149,8 @@ def figures(kernel, architecture, threads):
            else {"instructions_per_wgmma": round(len(body) / wgmma, 2)}),
         "copy_bytes": min((width(at) for at in body if is_copy(at)), default=0),
         "barrier_to_mma": to_next(body, is_barrier, is_product),
-        "pending_copies": min(waits, default=0),
+        "pending_copies": waits("DEPBAR.LE"),
+        **({"pending_wgmma": waits("WARPGROUP.DEPBAR.LE")} if wgmma else {}),
     }
     return result
 
