@@ -118,16 +118,13 @@ Twin Adder::makeTwin(gpu::GPUFuncOp kernel) {
   symbols.insert(twin, std::next(kernel->getIterator()));
   OpBuilder b(twin);
   auto pointer = LLVM::LLVMPointerType::get(b.getContext());
-  NamedAttribute attributes[] = {
-      b.getNamedAttr(LLVM::LLVMDialect::getByValAttrName(),
-                     TypeAttr::get(LLVM::LLVMArrayType::get(b.getI64Type(), tensorMapBytes / 8))),
-      b.getNamedAttr(LLVM::LLVMDialect::getAlignAttrName(), b.getI64IntegerAttr(tensorMapAlignment))};
   for (size_t map = 0; map < maps.size(); ++map)
-    (void)twin.insertArgument(twin.getNumArguments(), pointer, b.getDictionaryAttr(attributes), kernel.getLoc());
+    (void)twin.insertArgument(twin.getNumArguments(), pointer, /*argAttrs=*/{}, kernel.getLoc());
   GroupedMatmulOp op = onlyProduct(twin, why);
   buildWgmmaKernel(op, *shape, twin);
   twin->removeAttr(teamAttr);
   twin->setAttr(gpuArchitectureAttr, b.getStringAttr(architecture));
+  twin->setAttr(gpuTensorMapsAttr, b.getI64IntegerAttr(maps.size()));
   return {twin, *shape, maps, weight, *result};
 }
 

@@ -5,6 +5,7 @@
 #include "TensorMaps.h"
 
 #include "RuntimeCalls.h"
+#include "moe/Conversion/TilesToGPU.h"
 #include "moe/Runtime/Gpu.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -106,7 +107,7 @@ Value Emitter::emit(RuntimeCalls &runtime) {
   Value address = memref::ExtractAlignedPointerAsIndexOp::create(b, loc, operand(map.buffer.base));
   address = LLVM::IntToPtrOp::create(b, loc, pointer,
                                      arith::IndexCastOp::create(b, loc, b.getI64Type(), address).getResult());
-  Value memory = allocate(b.getI8Type(), tensorMapBytes, tensorMapAlignment);
+  Value memory = allocate(b.getI8Type(), gpuTensorMapBytes, gpuTensorMapAlignment);
   int32_t element = type.getElementType().isBF16() ? MoeGpuBF16 : MoeGpuF16;
   const Value arguments[] = {memory,
                              address,

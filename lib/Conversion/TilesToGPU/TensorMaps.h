@@ -19,8 +19,6 @@ namespace moe {
 
 class RuntimeCalls;
 
-constexpr int64_t tensorMapBytes = 128, tensorMapAlignment = 64;
-
 /// A whole contiguous buffer that a kernel gets as an argument.
 struct KernelBuffer {
   mlir::BlockArgument base;

@@ -193,8 +193,8 @@ private:
   Value copyRow, copyChunk;     ///< the first of them, and the chunk of each, i32
   Value chosen;                 ///< bytes of a copy << n, if there is an n-th row to copy
   // Of consumers.
-  Value lane, warp;               ///< warp: of the two warpgroups, i32
-  Value descriptorA, descriptorB; ///< of stage 0, i64
+  Value lane, warp;    ///< warp: of the two warpgroups, i32
+  Value firstRowBytes; ///< where the rows of this warpgroup begin in a stage, i32
 };
 } // namespace
 
@@ -349,7 +349,7 @@ void WgmmaBuilder::produce() {
 // The consumers
 //===----------------------------------------------------------------------===//
 
-/// What a wgmma needs to know of rows in shared memory at `offset` (i32) of stage 0: their address, and that sets of
+/// What a wgmma needs to know of rows in shared memory at `offset` (i32): their address, and that sets of
 /// eight rows with exchanged chunks are 1024 bytes from each other.
 Value WgmmaBuilder::descriptorOf(Value offset) {
   constexpr uint64_t eightRows = 8 * rowBytes / 16, swizzle128 = 1;
@@ -364,14 +364,17 @@ Value WgmmaBuilder::descriptorOf(Value offset) {
 /// Starts the products of a stage; they are one group.
 Value WgmmaBuilder::multiply(Value sums, Value stage) {
   auto element = elementOf(op.getX()).isBF16() ? NVVM::WGMMATypes::bf16 : NVVM::WGMMATypes::f16;
-  Value distance = arith::ExtUIOp::create(b, loc, b.getI64Type(), make<arith::MulIOp>(stage, shape.stageBytes() / 16));
+  Value offset = make<arith::MulIOp>(stage, shape.stageBytes());
+  Value a = descriptorOf(make<arith::AddIOp>(offset, firstRowBytes));
+  Value columns = descriptorOf(make<arith::AddIOp>(offset, WgmmaShape::rows * rowBytes));
+  // Within a row no carry leaves the bits of the address.
   auto at = [&](Value descriptor, int64_t k) -> Value {
     Value more = LLVM::ConstantOp::create(b, loc, b.getI64Type(), b.getI64IntegerAttr(k * 2 / 16));
-    return LLVM::AddOp::create(b, loc, LLVM::AddOp::create(b, loc, descriptor, distance), more);
+    return LLVM::AddOp::create(b, loc, descriptor, more);
   };
   NVVM::WgmmaFenceAlignedOp::create(b, loc);
   for (int64_t k = 0; k < WgmmaShape::depth; k += wgmmaDepth)
-    sums = NVVM::WgmmaMmaAsyncOp::create(b, loc, sums.getType(), sums, at(descriptorA, k), at(descriptorB, k),
+    sums = NVVM::WgmmaMmaAsyncOp::create(b, loc, sums.getType(), sums, at(a, k), at(columns, k),
                                          NVVM::MMAShapeAttr::get(b.getContext(), wgmmaRows, shape.columns, wgmmaDepth),
                                          element, element, NVVM::WGMMATypes::f32, NVVM::WGMMAScaleOut::one,
                                          NVVM::WGMMAScaleIn::one, NVVM::WGMMAScaleIn::one, NVVM::MMALayout::row,
@@ -406,8 +409,7 @@ void WgmmaBuilder::consume() {
   Value thread = make<arith::SubIOp>(block.thread, warpgroup);
   lane = make<arith::AndIOp>(thread, warpSize - 1);
   warp = make<arith::ShRUIOp>(thread, 5);
-  descriptorA = descriptorOf(make<arith::MulIOp>(make<arith::ShRUIOp>(thread, 7), wgmmaRows * rowBytes));
-  descriptorB = descriptorOf(i32(WgmmaShape::rows * rowBytes));
+  firstRowBytes = make<arith::MulIOp>(make<arith::ShRUIOp>(thread, 7), wgmmaRows * rowBytes);
   Value speaks = equal(lane, 0);
   int64_t sumCount = shape.columns / 2;
   auto type = LLVM::LLVMStructType::getLiteral(b.getContext(), SmallVector<Type>(sumCount, b.getF32Type()));

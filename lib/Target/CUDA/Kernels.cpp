@@ -79,6 +79,19 @@ Kernels::Kernels(Kernels &&) = default;
 Kernels &Kernels::operator=(Kernels &&) = default;
 Kernels::~Kernels() = default;
 
+/// Makes the last `count` arguments of `kernel` tensor maps by value, which it does not write to: so it needs no copy.
+static void passByValue(mlir::LLVM::LLVMFuncOp kernel, int64_t count) {
+  using Dialect = mlir::LLVM::LLVMDialect;
+  mlir::OpBuilder b(kernel);
+  auto bytes = mlir::LLVM::LLVMArrayType::get(b.getI64Type(), gpuTensorMapBytes / 8);
+  unsigned end = kernel.getNumArguments();
+  for (unsigned number = end - count; number < end; ++number) {
+    kernel.setArgAttr(number, Dialect::getByValAttrName(), mlir::TypeAttr::get(bytes));
+    kernel.setArgAttr(number, Dialect::getAlignAttrName(), b.getI64IntegerAttr(gpuTensorMapAlignment));
+    kernel.setArgAttr(number, mlir::NVVM::NVVMDialect::getGridConstantAttrName(), b.getUnitAttr());
+  }
+}
+
 llvm::Expected<Kernels> Kernels::create(mlir::ModuleOp source) {
   auto device = source.lookupSymbol<mlir::gpu::GPUModuleOp>(gpuKernelModule);
   if (!device)
@@ -88,11 +101,8 @@ llvm::Expected<Kernels> Kernels::create(mlir::ModuleOp source) {
   mlir::OpBuilder b = mlir::OpBuilder::atBlockEnd(plain->getBody());
   for (mlir::Operation &op : *device.getBody()) {
     mlir::Operation *copy = b.clone(op);
-    // Kernels do not write to what they get by value, so they need no copy of it.
-    if (auto kernel = llvm::dyn_cast<mlir::LLVM::LLVMFuncOp>(copy))
-      for (unsigned number = 0; number < kernel.getNumArguments(); ++number)
-        if (kernel.getArgAttr(number, mlir::LLVM::LLVMDialect::getByValAttrName()))
-          kernel.setArgAttr(number, mlir::NVVM::NVVMDialect::getGridConstantAttrName(), b.getUnitAttr());
+    if (auto maps = op.getAttrOfType<mlir::IntegerAttr>(gpuTensorMapsAttr))
+      passByValue(llvm::cast<mlir::LLVM::LLVMFuncOp>(copy), maps.getInt());
     if (auto architecture = op.getAttrOfType<mlir::StringAttr>(gpuArchitectureAttr))
       copy->setAttr("passthrough",
                     b.getArrayAttr(b.getArrayAttr({b.getStringAttr(gpuArchitectureAttr), architecture})));

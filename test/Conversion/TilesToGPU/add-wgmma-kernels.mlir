@@ -30,8 +30,8 @@ module attributes {gpu.container_module} {
   // CHECK:       llvm.mlir.global external @moe_dynamic_shared() {addr_space = 3 : i32, alignment = 1024 : i64} : !llvm.array<0 x i8>
   // CHECK:       gpu.func @gate_up(
   // CHECK:       gpu.func @gate_up_sm_90a(
-  // CHECK-SAME:    !llvm.ptr {llvm.align = 64 : i64, llvm.byval = !llvm.array<16 x i64>}
-  // CHECK-SAME:    known_block_size = array<i32: 384, 1, 1>, moe.arch = "sm_90a", nvvm.minctasm = 1 : i32}
+  // CHECK-SAME:    !llvm.ptr, %{{.*}}: !llvm.ptr)
+  // CHECK-SAME:    known_block_size = array<i32: 384, 1, 1>, moe.arch = "sm_90a", moe.tensor_maps = 2 : i64, nvvm.minctasm = 1 : i32}
   // CHECK-COUNT-8: nvvm.mbarrier.init
   // CHECK:         nvvm.fence.mbarrier.init
   // CHECK:         gpu.barrier
