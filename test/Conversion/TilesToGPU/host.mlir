@@ -78,8 +78,8 @@ module attributes {gpu.container_module} {
   // LAUNCH-LABEL: func.func @by_value(
   // LAUNCH-SAME:    %[[MAP:.*]]: !llvm.ptr)
   // LAUNCH: %[[TABLE:.*]] = llvm.alloca %{{.*}} x !llvm.array<1 x ptr>
-  // LAUNCH: %[[ENTRY:.*]] = llvm.getelementptr %[[TABLE]][0, 0]
-  // LAUNCH: llvm.store %[[MAP]], %[[ENTRY]]
+  // LAUNCH: %[[SLOT:.*]] = llvm.getelementptr %[[TABLE]][0, 0]
+  // LAUNCH: llvm.store %[[MAP]], %[[SLOT]]
   // LAUNCH: call @moe_rt_gpu_launch
   func.func @by_value(%map: !llvm.ptr) {
     %one = arith.constant 1 : index
