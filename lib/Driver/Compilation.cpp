@@ -467,21 +467,23 @@ llvm::Error Compilation::run() {
     if (phase == Phase::Pack)
       if (llvm::Error error = takeParameters())
         return error;
-    if (phase == Phase::Kernel && !isGPU())
+    if (phase == Phase::Kernel && isGPU())
+      launches = countLaunches(*model.module);
+    else if (phase == Phase::Kernel)
       takeLevels();
   }
   bool kernelsOnly = options.emit == EmitKind::PTX || options.emit == EmitKind::Cubin ||
                      options.emit == EmitKind::Fatbin || (options.emit == EmitKind::LLVM && isGPU());
   if (llvm::Error error = kernelsOnly ? writeKernels() : writeBinary())
     return error;
-  // What GPUs take is not modelled; their kernels are described where they are assembled.
-  if (options.report && !isGPU()) {
+  if (options.report) {
     uint64_t fileBytes = 0;
     if (output != "-")
       fs::file_size(output, fileBytes);
     printReport(output == "-" ? llvm::errs() : llvm::outs(),
                 {model.info, weights, entries, stages, levels, reportedMachine, reportedSource,
-                 tuneFor.empty() ? "the default machine" : reportedMachine.cpu, codeBytes, fileBytes, steps});
+                 tuneFor.empty() ? "the default machine" : reportedMachine.cpu, codeBytes, fileBytes, steps,
+                 isGPU() ? options.gpuArch : std::vector<std::string>(), launches});
   }
   return llvm::Error::success();
 }

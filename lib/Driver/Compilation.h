@@ -110,6 +110,7 @@ private:
   rt::Machine reportedMachine; // that --report predicts for
   std::string reportedSource;
   std::vector<EntryStages> stages;
+  std::vector<EntryLaunches> launches; // of programs for GPUs
   uint64_t codeBytes = 0;
 };
 

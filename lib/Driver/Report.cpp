@@ -104,6 +104,65 @@ static void printPrediction(llvm::raw_ostream &stream, const std::vector<rt::Sta
   stream << "\n";
 }
 
+/// As printPrediction, for a GPU: products with the shape of their blocks, how many of those there are and how often
+/// they fill the machine.
+static void printGpuPrediction(llvm::raw_ostream &stream, const std::vector<rt::GpuStage> &stages, double tokens,
+                               const rt::GpuMachine &machine, int64_t launches) {
+  rt::Call call;
+  call.tokens = tokens;
+  std::vector<rt::GpuStageCost> costs = rt::predictGpu(stages, call, machine);
+  stream << llvm::formatv("  {0,-20} {1,12} {2,14} {3,9} {4,9} {5,8} {6,6} {7,15}\n",
+                          llvm::formatv("{0} token{1}", int64_t(tokens), tokens == 1 ? "" : "s").str(), "bytes",
+                          "operations", "launches", "block", "blocks", "waves", "predicted");
+  auto line = [&](llvm::StringRef name, double bytes, double operations, double launches, double seconds,
+                  const rt::GpuStageCost *product) {
+    auto number = [](double value) { return value > 0 ? llvm::formatv("{0:F0}", value).str() : std::string("-"); };
+    std::string block = product ? llvm::formatv("{0}x{1}", product->shape.rows, product->shape.columns).str() : "-";
+    stream << llvm::formatv("    {0,-18} {1,12} {2,14} {3,9} {4,9} {5,8} {6,6} {7,12:F4} ms", name, amount(bytes, "B"),
+                            amount(operations, "FLOP"), number(launches), block,
+                            number(product ? product->launch.blocks : 0), number(product ? product->launch.waves : 0),
+                            seconds * 1e3);
+  };
+  double bytes = 0, operations = 0, seconds = 0, counted = 0;
+  for (const rt::GpuStageCost &stage : costs) {
+    const rt::StageCost &cost = stage.cost;
+    bool onTensorCores = stage.shape.rows > 0;
+    line(cost.name, cost.bytes(), cost.operations, stage.launches, cost.seconds(), onTensorCores ? &stage : nullptr);
+    bool isOverhead = cost.overheadSeconds > std::max(cost.memorySeconds, cost.computeSeconds);
+    stream << "  "
+           << (isOverhead                                  ? "overhead"
+               : cost.memorySeconds >= cost.computeSeconds ? "memory"
+               : onTensorCores                             ? stage.launch.tileLimit
+                                                           : "compute")
+           << "\n";
+    bytes += cost.bytes();
+    operations += cost.operations;
+    seconds += cost.seconds();
+    counted += stage.launches;
+  }
+  // Kernels beside those of products and attention.
+  seconds += std::max(0.0, double(launches) - counted) * (machine.launchSeconds + machine.latencySeconds);
+  line("total", bytes, operations, double(launches), seconds, nullptr);
+  stream << "\n";
+}
+
+static void printGpuEntry(llvm::raw_ostream &stream, const ReportContents &contents, const Entry &entry) {
+  EntryLaunches launches;
+  for (const EntryLaunches &other : contents.launches)
+    if (other.entry == entry.name)
+      launches = other;
+  stream << "  launches       " << launches.oneToken << " for one token, " << launches.manyTokens << " for many\n";
+  std::vector<rt::GpuStage> stages = gpuStagesOf(contents.stages, entry.name);
+  for (const std::string &architecture : contents.architectures) {
+    const rt::GpuMachine &machine = rt::gpuMachineFor(architecture);
+    stream << "  " << architecture << ", predicted for " << machine.name << "\n";
+    for (int64_t tokens : {1, 16, 256, 1024, 4096})
+      if (contents.info.maxPositions == 0 || tokens <= contents.info.maxPositions || cacheBytes(entry) == 0)
+        printGpuPrediction(stream, stages, double(tokens), machine,
+                           tokens == 1 ? launches.oneToken : launches.manyTokens);
+  }
+}
+
 void moe::printReport(llvm::raw_ostream &stream, const ReportContents &contents) {
   const ModelInfo &info = contents.info;
   const WeightsTable &weights = contents.weights;
@@ -146,10 +205,15 @@ void moe::printReport(llvm::raw_ostream &stream, const ReportContents &contents)
   stream << llvm::formatv("{0,-14} {1} of code for {2}; file {3}\n", "sizes", amount(double(contents.codeBytes), "B"),
                           llvm::join(contents.levels, ", "), amount(double(contents.fileBytes), "B"));
 
+  bool isGpu = !contents.architectures.empty();
   std::string level = reportedLevel(contents);
-  stream << llvm::formatv("{0,-14} {1}, {2}, {3} thread{4}; tile sizes are for {5}\n", "predicted for",
-                          contents.machineSource, level, contents.machine.threads,
-                          contents.machine.threads == 1 ? "" : "s", contents.tuningSource);
+  if (isGpu)
+    stream << llvm::formatv("{0,-14} blocks are for {1}\n", "tuned for",
+                            rt::gpuMachineFor(contents.architectures.front()).name);
+  else
+    stream << llvm::formatv("{0,-14} {1}, {2}, {3} thread{4}; tile sizes are for {5}\n", "predicted for",
+                            contents.machineSource, level, contents.machine.threads,
+                            contents.machine.threads == 1 ? "" : "s", contents.tuningSource);
   for (const Entry &entry : contents.entries) {
     stream << llvm::formatv("{0,-14} {1}", "entry", entry.name);
     for (const EntryCost &cost : info.costs)
@@ -165,6 +229,10 @@ void moe::printReport(llvm::raw_ostream &stream, const ReportContents &contents)
     for (const EntryStages &other : contents.stages)
       if (other.entry == entry.name)
         printFused(stream, other);
+    if (isGpu) {
+      printGpuEntry(stream, contents, entry);
+      continue;
+    }
     for (int64_t count : {1, 16, 256, 1024})
       if (info.maxPositions == 0 || count <= info.maxPositions || cacheBytes(entry) == 0)
         printPrediction(stream, stages, double(count), contents.machine, level);

@@ -27,6 +27,9 @@ struct ReportContents {
   std::string tuningSource;               ///< the machine whose tiles are in the code
   uint64_t codeBytes = 0, fileBytes = 0;
   const std::vector<StepTime> &steps;
+  /// Of a program for GPUs: their architectures, in place of levels and machine, and the launches of each entry.
+  std::vector<std::string> architectures = {};
+  std::vector<EntryLaunches> launches = {};
 };
 
 /// Prints the model's size by kind of parameter, what was fused, the work and the predicted time of each entry stage by

@@ -7,7 +7,9 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringExtras.h"
 
@@ -124,7 +126,7 @@ public:
   std::vector<StageInfo> visit(func::FuncOp function);
 
 private:
-  void add(Stage stage, std::string fused = "");
+  void add(StageInfo info);
   void addProduct(GroupedMatmulOp op);
   void addAttention(AttentionOp op);
   void addExperts(ExpertsOp op);
@@ -145,13 +147,14 @@ auto key(const Stage &stage) {
 
 } // namespace
 
-void Collector::add(Stage stage, std::string fused) {
+void Collector::add(StageInfo info) {
   for (StageInfo &other : *current)
-    if (key(other.stage) == key(stage) && other.fused == fused) {
-      other.stage.repeats += stage.repeats;
+    if (key(other.stage) == key(info.stage) && other.fused == info.fused && other.columns == info.columns &&
+        other.depth == info.depth) {
+      other.stage.repeats += info.stage.repeats;
       return;
     }
-  current->push_back({std::move(stage), std::move(fused)});
+  current->push_back(std::move(info));
 }
 
 void Collector::addProduct(GroupedMatmulOp op) {
@@ -198,7 +201,9 @@ void Collector::addProduct(GroupedMatmulOp op) {
     fused.push_back("column scalars");
   if (std::string epilogue = describeEpilogue(op); !epilogue.empty())
     fused.push_back(epilogue);
-  add(std::move(stage), llvm::join(fused, ", "));
+  Type element = getElementTypeOrSelf(op.getX().getType());
+  bool onTensorCores = element.isBF16() || element.isF16();
+  add({std::move(stage), llvm::join(fused, ", "), onTensorCores ? columns * weights : 0, onTensorCores ? depth : 0});
 }
 
 void Collector::addAttention(AttentionOp op) {
@@ -211,7 +216,7 @@ void Collector::addAttention(AttentionOp op) {
   stage.positionBytes = rowBytes(keys) + rowBytes(op.getCachedValues().getType());
   stage.pairOperations = 4 * heads * size; // scores and weighted sum
   stage.window = op.getWindow().value_or(0);
-  add(std::move(stage));
+  add({std::move(stage), ""});
 }
 
 /// Experts that stay a loop: every parameter of two dimensions is taken for a matrix.
@@ -235,7 +240,7 @@ void Collector::addExperts(ExpertsOp op) {
     stage.rowBytes += rowBytes(rows.getType());
   for (Value result : op->getResults())
     stage.rowBytes += rowBytes(result.getType());
-  add(std::move(stage), "not cut");
+  add({std::move(stage), "not cut"});
 }
 
 void Collector::addRows(StringRef name, double bytes, double operations, bool isLoop) {
@@ -274,7 +279,7 @@ void Collector::addLinalg(linalg::LinalgOp op) {
     stage.groupBytes = weightBytes;
     stage.rowBytes = bytes;
     stage.rowOperations = 2 * iterations;
-    return add(std::move(stage));
+    return add({std::move(stage), ""});
   }
   double operations = 0;
   for (Operation &scalar : op.getBlock()->without_terminator())
@@ -321,7 +326,7 @@ std::vector<StageInfo> Collector::visit(func::FuncOp function) {
           if (!callee || callee.isExternal())
             return;
           for (const StageInfo &info : visit(callee))
-            add(info.stage, info.fused);
+            add(info);
         })
         .Case([&](linalg::LinalgOp other) { addLinalg(other); });
     // The body of a product or of experts is part of the stage.
@@ -349,4 +354,44 @@ std::vector<Stage> moe::stagesOf(const std::vector<EntryStages> &entries, llvm::
       for (const StageInfo &info : other.stages)
         stages.push_back(info.stage);
   return stages;
+}
+
+std::vector<rt::GpuStage> moe::gpuStagesOf(const std::vector<EntryStages> &entries, llvm::StringRef entry) {
+  std::vector<rt::GpuStage> stages;
+  for (const EntryStages &other : entries)
+    if (other.entry == entry)
+      for (const StageInfo &info : other.stages)
+        // A gate is one kernel, with as many rows in a block as an mma has at least.
+        stages.push_back({info.stage, info.columns, info.depth,
+                          info.stage.name == "router" ? rt::blockShapes().front().rows : rt::gpuMostTileRows});
+  return stages;
+}
+
+/// Launches of one execution of `region`, with the first or the second branches of all choices.
+static int64_t launchesOf(Region &region, bool firstBranch, const SymbolTable &symbols) {
+  int64_t count = 0;
+  for (Operation &op : region.getOps()) {
+    if (isa<gpu::LaunchFuncOp>(op)) {
+      ++count;
+    } else if (auto choice = dyn_cast<scf::IfOp>(op)) {
+      count += launchesOf(firstBranch ? choice.getThenRegion() : choice.getElseRegion(), firstBranch, symbols);
+    } else if (auto call = dyn_cast<func::CallOp>(op)) {
+      if (auto callee = symbols.lookup<func::FuncOp>(call.getCallee()))
+        count += launchesOf(callee.getBody(), firstBranch, symbols);
+    } else {
+      for (Region &inner : op.getRegions())
+        count += launchesOf(inner, firstBranch, symbols);
+    }
+  }
+  return count;
+}
+
+std::vector<EntryLaunches> moe::countLaunches(ModuleOp module) {
+  SymbolTable symbols(module);
+  std::vector<EntryLaunches> entries;
+  for (auto function : module.getOps<func::FuncOp>())
+    if (function.isPublic() && !function.isExternal())
+      entries.push_back({function.getSymName().str(), launchesOf(function.getBody(), true, symbols),
+                         launchesOf(function.getBody(), false, symbols)});
+  return entries;
 }

@@ -4,7 +4,7 @@
 #ifndef MOE_LIB_DRIVER_STAGES_H
 #define MOE_LIB_DRIVER_STAGES_H
 
-#include "moe/Runtime/CostModel.h"
+#include "moe/Runtime/GpuCostModel.h"
 
 #include "mlir/IR/BuiltinOps.h"
 
@@ -17,6 +17,8 @@ namespace moe {
 struct StageInfo {
   rt::Stage stage;
   std::string fused; ///< "gather, 2 weights, epilogue exp divf mulf"; empty: nothing
+  /// Of a product that a GPU's tensor cores can do: columns of all weights together, and length of the sums; else 0.
+  double columns = 0, depth = 0;
 };
 
 /// The stages of one public function, in the order of their first execution. Equal ones are one with `repeats`.
@@ -32,6 +34,19 @@ std::vector<EntryStages> collectStages(mlir::ModuleOp module);
 
 /// The stages called `entry`; none if there is no such entry.
 std::vector<rt::Stage> stagesOf(const std::vector<EntryStages> &entries, llvm::StringRef entry);
+
+/// The same for the model of GPUs.
+std::vector<rt::GpuStage> gpuStagesOf(const std::vector<EntryStages> &entries, llvm::StringRef entry);
+
+/// Kernels that one call of an entry launches.
+struct EntryLaunches {
+  std::string entry;
+  int64_t oneToken = 0, manyTokens = 0;
+};
+
+/// Counts the launches of each public function of a module after phase kernel for GPUs, which chooses between launches
+/// for few rows (the first branch of `scf.if`) and for many.
+std::vector<EntryLaunches> countLaunches(mlir::ModuleOp module);
 
 } // namespace moe
 

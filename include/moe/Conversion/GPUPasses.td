@@ -38,8 +38,9 @@ def FormKernels : Pass<"moe-form-kernels", "::mlir::ModuleOp"> {
     * A `scf.forall` is one kernel. Its iterations are taken in turn by teams of threads: a block where it multiplies
       matrices, attends or has a `scf.forall` in it (whose iterations its warps take), a warp elsewhere. The grid has as many teams as iterations, or, where their number is known on
       the device alone, as many blocks as the device runs at once.
-      A product that tensor cores can do gets two kernels; the host launches the one for few rows (`moe.few_rows`) if the
-      groups have 16 rows or less on average.
+      A product that tensor cores can do gets two kernels or three, for blocks of different numbers of rows
+      (`moe.block_rows`); the host launches one of them by the rows that the groups have on average. Which there are, and from how many rows on, is
+      decided by the cost model for the GPU that `architecture` stands for.
     * Large elementwise ops are kernels in which each thread of the grid is on its own; ops that do not depend on each other
       share one.
     * What is left between them (loops that count, scan and fill a tile map) is one warp's work, in order.
@@ -74,6 +75,8 @@ def FormKernels : Pass<"moe-form-kernels", "::mlir::ModuleOp"> {
         scf.for %i = %team to %n step %teams { ... }
     ```
   }];
+  let options = [Option<"architecture", "architecture", "std::string", [{"sm_80"}],
+                       "GPU that the rows of blocks are chosen for (see docs/CostModel.md)">];
   let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect",
                            "::mlir::linalg::LinalgDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect",
                            "::moe::MoeDialect"];
@@ -183,7 +186,7 @@ def GroupedMatmulToThreads : Pass<"moe-grouped-matmul-to-threads", "::mlir::gpu:
   let description = [{
     For plain weights. A tile of one group with rows and weights of bf16 or f16 goes to tensor cores (mma.sync m16n8k16,
     f32 sums): the block takes 128 rows and 128 columns (of all weights together: gate and up lie side by side, and their sums
-    meet in one thread), or 16 rows where the op has the attribute `moe.few_rows`. Rows are gathered on the way into shared memory by asynchronous
+    meet in one thread), or 16 or 64 rows if the attribute `moe.block_rows` says so. Rows are gathered on the way into shared memory by asynchronous
     copies in three or four stages; rows and columns that do not exist are filled with zeros. Each sum has one order (k
     ascending, 16 at a time), whatever the shape of the block. Copies are 16 bytes long, or 8 or 4 where rows only begin at
     multiples of that; a thread stores 16 bytes at once where rows of the result allow it.
@@ -242,7 +245,7 @@ def AttentionToWarps : Pass<"moe-attention-to-warps", "::mlir::gpu::GPUFuncOp"> 
     bf16 and f16 on tensor cores, in blocks of 128 threads: heads in multiples of 16 elements up to 128, of one sequence and one
     key-value head. A block has 64 rows (queries of the heads that share the key-value head), 16 for each warp. Keys and
     values come in tiles of 64, which begin at multiples of 64, by asynchronous copies into three slots of shared memory; what rows
-    do not see is hidden only in tiles where that can be. With the attribute `moe.few_rows` a block has 16 rows, each warp does
+    do not see is hidden only in tiles where that can be. With the attribute `moe.block_rows` a block has 16 rows, each warp does
     every fourth tile, and merges some columns of all tiles.
 
     Every tile has its own largest score, sum of weights and weighted sum of values; tiles are merged in ascending order. So a row's

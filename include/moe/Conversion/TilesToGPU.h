@@ -4,6 +4,8 @@
 #ifndef MOE_CONVERSION_TILESTOGPU_H
 #define MOE_CONVERSION_TILESTOGPU_H
 
+#include "moe/Runtime/GpuCostModel.h"
+
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
 
@@ -27,11 +29,12 @@ constexpr llvm::StringLiteral gpuArchitectureAttr = "moe.arch";
 constexpr llvm::StringLiteral gpuTensorMapsAttr = "moe.tensor_maps";
 constexpr int64_t gpuTensorMapBytes = 128, gpuTensorMapAlignment = 64;
 /// Most rows in a tile of a grouped matmul.
-constexpr int64_t gpuTileRows = 128;
+constexpr int64_t gpuTileRows = rt::gpuMostTileRows;
 
 /// Adds the passes of the phase `kernel` for GPUs to `pm`, which must be at a module. Before: functions on memrefs
 /// without deallocations. After: host functions that allocate and launch, and `gpu.module @kernels` with the kernels as
-/// loops of one thread. With sm_90a in `architectures` there are kernels for it beside the others.
+/// loops of one thread. Blocks of products have the rows that suit the GPU which stands for the first one of
+/// `architectures` ("sm_80"). With sm_90a among them there are kernels for it beside the others.
 void addGPUKernelPasses(mlir::OpPassManager &pm, llvm::ArrayRef<std::string> architectures);
 
 /// Adds the passes of the phase `llvm` for GPUs. Before: what addGPUKernelPasses leaves. After: LLVM dialect on both

@@ -50,11 +50,12 @@ enum class Target { CPU, CUDA };
 
 struct PipelineOptions {
   Target target = Target::CPU;
+  /// Architectures that kernels are compiled for, with Target::CUDA: "sm_80", "sm_90a", ... Blocks are chosen for the
+  /// first one (see moe/Runtime/GpuCostModel.h).
+  llvm::SmallVector<std::string> gpuArchitectures;
   /// Instruction-set levels to generate code for (see moe/Conversion/IsaLevels.h); empty: all, and for module @prepare
   /// this machine.
   llvm::SmallVector<std::string> isaLevels;
-  /// Architectures that kernels are compiled for, with Target::CUDA: "sm_80", "sm_90a", ...
-  llvm::SmallVector<std::string> gpuArchitectures;
   /// Lower by the reference semantics: no fusion, no packing, no tiles, no threads. Slow; the oracle of the fast path.
   bool reference = false;
   /// Formats to quantise weights to (see moe-quantize): of the experts, and of everything else; empty: none.

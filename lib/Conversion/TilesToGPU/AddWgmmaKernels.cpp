@@ -91,7 +91,7 @@ Twin Adder::makeTwin(gpu::GPUFuncOp kernel) {
     return {};
   bool multiplies = kernel
                         .walk([](GroupedMatmulOp op) {
-                          return op->hasAttr(fewRowsAttr) ? WalkResult::advance() : WalkResult::interrupt();
+                          return op->hasAttr(blockRowsAttr) ? WalkResult::advance() : WalkResult::interrupt();
                         })
                         .wasInterrupted();
   if (!multiplies)

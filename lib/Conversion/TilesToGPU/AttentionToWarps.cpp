@@ -165,7 +165,7 @@ struct AttentionToWarpsPass : moe::impl::AttentionToWarpsBase<AttentionToWarpsPa
     kernel.walk([&](AttentionOp op) { ops.push_back(op); });
     for (AttentionOp op : ops) {
       bool isBlock = getBlockSize(kernel) == mmaThreads;
-      if (auto shape = isBlock && !noTensorCores ? chooseAttentionShape(op, op->hasAttr(fewRowsAttr)) : std::nullopt)
+      if (auto shape = isBlock && !noTensorCores ? chooseAttentionShape(op, op->hasAttr(blockRowsAttr)) : std::nullopt)
         buildAttentionKernel(op, *shape, kernel);
       else
         Lowering(op, getBlockSize(kernel)).run();

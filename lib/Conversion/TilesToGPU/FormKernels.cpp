@@ -47,8 +47,6 @@ static constexpr int64_t allShared = 48 * 1024;
 static constexpr int64_t leftForSchedule = 8 * 1024;
 /// Threads of the block that sorts choices: many, since nothing else runs.
 static constexpr int64_t scheduleThreads = 512;
-/// Rows of a group that count as few: so many an mma multiplies at least.
-static constexpr int64_t fewRows = 16;
 /// No grid is larger: its teams take further iterations in turn.
 static constexpr int64_t mostBlocks = int64_t(1) << 20;
 
@@ -65,8 +63,8 @@ struct Segment {
 /// Splits one function.
 class Splitter {
 public:
-  Splitter(func::FuncOp function, gpu::GPUModuleOp kernels, SymbolTable &symbols)
-      : function(function), kernels(kernels), symbols(symbols), host(function.getContext()) {}
+  Splitter(func::FuncOp function, gpu::GPUModuleOp kernels, SymbolTable &symbols, const rt::GpuMachine &machine)
+      : function(function), kernels(kernels), symbols(symbols), machine(machine), host(function.getContext()) {}
 
   LogicalResult run();
 
@@ -83,12 +81,13 @@ private:
   Value openLoop(const ParallelLoop &loop, Value team, Value teams);
   Value iterations(OpBuilder &b, const ParallelLoop &loop, function_ref<Value(Value)> local, SmallVector<Value> *sizes);
   std::string nameOf(const Segment &segment);
-  static bool hasFewRowsAlways(Operation *loop);
-  Value hasFewRows(Operation *loop);
+  static int64_t mostRows(Operation *loop);
+  void launchByRows(Operation *loop, gpu::GPUFuncOp kernel, function_ref<void(gpu::GPUFuncOp)> launch);
 
   func::FuncOp function;
   gpu::GPUModuleOp kernels;
   SymbolTable &symbols;
+  const rt::GpuMachine &machine; ///< whose cost decides which kernel has how many rows
   DeviceWork work;
   OpBuilder host;
   llvm::DenseMap<Value, Value> slots; ///< device memory that carries a number from one kernel to others
@@ -249,50 +248,69 @@ std::string Splitter::nameOf(const Segment &segment) {
   return name;
 }
 
-/// Whether no tile of the products in `loop` has more than a few rows; and there is no attention, whose rows only the
-/// host knows.
-bool Splitter::hasFewRowsAlways(Operation *loop) {
-  auto check = [](Operation *inner) {
-    auto op = dyn_cast<GroupedMatmulOp>(inner);
-    if (!op)
-      return isa<AttentionOp>(inner) ? WalkResult::interrupt() : WalkResult::advance();
-    auto bound = ValueBoundsConstraintSet::computeConstantBound(
-        presburger::BoundType::UB, ValueBoundsConstraintSet::Variable(op.getInit(), 0), nullptr, /*closedUB=*/true);
-    return succeeded(bound) && *bound <= fewRows ? WalkResult::advance() : WalkResult::interrupt();
-  };
-  return !loop->walk(check).wasInterrupted();
+/// No tile of the products in `loop` has more rows, nor of attention, whose rows only the host knows.
+int64_t Splitter::mostRows(Operation *loop) {
+  int64_t most = 0;
+  loop->walk([&](Operation *inner) {
+    if (auto op = dyn_cast<GroupedMatmulOp>(inner)) {
+      auto bound = ValueBoundsConstraintSet::computeConstantBound(
+          presburger::BoundType::UB, ValueBoundsConstraintSet::Variable(op.getInit(), 0), nullptr, /*closedUB=*/true);
+      most = std::max(most, succeeded(bound) ? *bound : rt::gpuMostTileRows);
+    } else if (isa<AttentionOp>(inner)) {
+      most = rt::gpuMostTileRows;
+    }
+  });
+  return most;
 }
 
-/// Whether the groups of the product in `loop` have few rows on average, or the sequences of attention few queries, as
-/// the host can tell; null where there is one kernel for all.
-Value Splitter::hasFewRows(Operation *loop) {
+static void setBlockRows(gpu::GPUFuncOp kernel, int64_t rows) {
+  auto attribute = IntegerAttr::get(IntegerType::get(kernel.getContext(), 64), rows);
+  kernel.walk([&](Operation *op) {
+    if (isa<GroupedMatmulOp, AttentionOp>(op))
+      op->setAttr(blockRowsAttr, attribute);
+  });
+}
+
+/// Launches `kernel`, which does `loop`, or one that does the same in smaller blocks: the one for the rows that the
+/// groups have on average, or the queries of a sequence, which is what the host can tell.
+void Splitter::launchByRows(Operation *loop, gpu::GPUFuncOp kernel, function_ref<void(gpu::GPUFuncOp)> launch) {
   GroupedMatmulOp matmul;
   AttentionOp attention;
   loop->walk([&](GroupedMatmulOp op) { matmul = op; });
   loop->walk([&](AttentionOp op) { attention = op; });
   Location loc = loop->getLoc();
-  if (attention && chooseAttentionShape(attention, /*fewRows=*/true)) {
-    Value result = rootBuffer(attention.getInit());
-    if (cast<MemRefType>(result.getType()).getRank() != 4)
-      return {};
-    Value queries = host.createOrFold<memref::DimOp>(loc, result, 1);
-    Value most = arith::ConstantIndexOp::create(host, loc, fewRows / attention.getGroupSize());
-    return arith::CmpIOp::create(host, loc, arith::CmpIPredicate::ule, queries, most);
-  }
-  if (!matmul || !chooseMmaShape(matmul, /*fewRows=*/true))
-    return {};
-  Value outs = rootBuffer(matmul.getInit()), weights = rootBuffer(matmul.getWeights().front());
-  Value rows = host.createOrFold<memref::DimOp>(loc, outs, 0),
-        groups = host.createOrFold<memref::DimOp>(loc, weights, 0);
-  Value most = host.createOrFold<arith::MulIOp>(loc, groups, arith::ConstantIndexOp::create(host, loc, fewRows));
-  return arith::CmpIOp::create(host, loc, arith::CmpIPredicate::ule, rows, most);
-}
+  OpBuilder::InsertionGuard guard(host);
+  auto index = [&](int64_t value) -> Value { return arith::ConstantIndexOp::create(host, loc, value); };
+  // Blocks of `blockRows` for up to `most` of `rows`; what is launched next is for more.
+  auto launchSmaller = [&](int64_t blockRows, Value rows, Value most) {
+    auto smaller = cast<gpu::GPUFuncOp>(kernel->clone());
+    smaller.setName((kernel.getName() + "_" + Twine(blockRows) + "_rows").str());
+    setBlockRows(smaller, blockRows);
+    symbols.insert(smaller, std::next(kernel->getIterator()));
+    Value few = arith::CmpIOp::create(host, loc, arith::CmpIPredicate::ule, rows, most);
+    auto branch = scf::IfOp::create(host, loc, few, /*withElseRegion=*/true);
+    host.setInsertionPoint(branch.thenYield());
+    launch(smaller);
+    host.setInsertionPoint(branch.elseYield());
+  };
 
-static void markFewRows(gpu::GPUFuncOp kernel) {
-  kernel.walk([&](Operation *op) {
-    if (isa<GroupedMatmulOp, AttentionOp>(op))
-      op->setAttr(fewRowsAttr, UnitAttr::get(op->getContext()));
-  });
+  if (attention && chooseAttentionShape(attention, /*fewRows=*/true)) {
+    int64_t blockRows = rt::blockShapes().front().rows;
+    Value result = rootBuffer(attention.getInit());
+    if (cast<MemRefType>(result.getType()).getRank() == 4)
+      launchSmaller(blockRows, host.createOrFold<memref::DimOp>(loc, result, 1),
+                    index(blockRows / attention.getGroupSize()));
+  } else if (matmul) {
+    Value outs = rootBuffer(matmul.getInit()), weights = rootBuffer(matmul.getWeights().front());
+    std::vector<rt::ShapeChoice> choices = chooseMmaShapes(matmul, machine);
+    if (choices.size() > 1) {
+      Value rows = host.createOrFold<memref::DimOp>(loc, outs, 0),
+            groups = host.createOrFold<memref::DimOp>(loc, weights, 0);
+      for (const rt::ShapeChoice &choice : llvm::drop_end(choices))
+        launchSmaller(choice.shape.rows, rows, host.createOrFold<arith::MulIOp>(loc, groups, index(choice.rows)));
+    }
+  }
+  launch(kernel);
 }
 
 LogicalResult Splitter::emit(Segment &segment) {
@@ -338,13 +356,14 @@ LogicalResult Splitter::emit(Segment &segment) {
       scratch.push_back(memory);
   if (!fits)
     return failure();
-  bool alwaysFew = loop && hasFewRowsAlways(last);
+  int64_t blockRows = loop ? mostRows(last) : 0;
+  bool alwaysFew = blockRows > 0 && blockRows <= rt::blockShapes().front().rows;
   int64_t room = mostShared;
   auto leaveRoom = [&](int64_t bytes) {
     room = std::min(room, std::max<int64_t>(allShared - bytes - leftForSchedule, 0));
   };
   last->walk([&](GroupedMatmulOp op) {
-    if (auto shape = chooseMmaShape(op, alwaysFew))
+    if (auto shape = findMmaShape(op, blockRows))
       leaveRoom(shape->sharedBytes());
   });
   last->walk([&](AttentionOp op) {
@@ -508,7 +527,7 @@ LogicalResult Splitter::emit(Segment &segment) {
       makeSequential(*nested);
   });
   if (alwaysFew)
-    markFewRows(kernel);
+    setBlockRows(kernel, rt::blockShapes().front().rows);
 
   symbols.insert(kernel);
   Value width = arith::ConstantIndexOp::create(host, loc, threads);
@@ -516,20 +535,10 @@ LogicalResult Splitter::emit(Segment &segment) {
     gpu::LaunchFuncOp::create(host, loc, function, gpu::KernelDim3{blocks, one, one}, gpu::KernelDim3{width, one, one},
                               /*dynamicSharedMemorySize=*/nullptr, operands);
   };
-  if (Value few = loop && !alwaysFew ? hasFewRows(last) : Value()) {
-    auto other = cast<gpu::GPUFuncOp>(kernel->clone());
-    other.setName((kernel.getName() + "_few").str());
-    markFewRows(other);
-    symbols.insert(other, std::next(kernel->getIterator()));
-    auto choice = scf::IfOp::create(host, loc, few, /*withElseRegion=*/true);
-    OpBuilder::InsertionGuard guard(host);
-    host.setInsertionPoint(choice.thenYield());
-    launch(other);
-    host.setInsertionPoint(choice.elseYield());
+  if (loop && !alwaysFew)
+    launchByRows(last, kernel, launch);
+  else
     launch(kernel);
-  } else {
-    launch(kernel);
-  }
   for (const WorkerScratch &memory : scratch)
     done.push_back(memory.memory.getDefiningOp());
   llvm::append_range(done, segment.ops);
@@ -624,6 +633,8 @@ LogicalResult Splitter::run() {
 
 namespace {
 struct FormKernelsPass : moe::impl::FormKernelsBase<FormKernelsPass> {
+  using FormKernelsBase::FormKernelsBase;
+
   void runOnOperation() override {
     ModuleOp module = getOperation();
     auto functions = llvm::to_vector(module.getOps<func::FuncOp>());
@@ -632,7 +643,8 @@ struct FormKernelsPass : moe::impl::FormKernelsBase<FormKernelsPass> {
     auto kernels = gpu::GPUModuleOp::create(b, module.getLoc(), kernelModuleName);
     SymbolTable symbols(kernels);
     for (func::FuncOp function : functions)
-      if (!function.isDeclaration() && failed(Splitter(function, kernels, symbols).run()))
+      if (!function.isDeclaration() &&
+          failed(Splitter(function, kernels, symbols, rt::gpuMachineFor(architecture)).run()))
         return signalPassFailure();
     mergeKernels(module, kernels);
   }

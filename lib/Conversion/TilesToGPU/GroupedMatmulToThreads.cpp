@@ -117,7 +117,9 @@ struct GroupedMatmulToThreadsPass : moe::impl::GroupedMatmulToThreadsBase<Groupe
       if (failed(check(op)))
         return signalPassFailure();
       bool isBlock = getBlockSize(kernel) == mmaThreads;
-      if (auto shape = isBlock && !noTensorCores ? chooseMmaShape(op, op->hasAttr(fewRowsAttr)) : std::nullopt)
+      auto rows = op->getAttrOfType<IntegerAttr>(blockRowsAttr);
+      if (auto shape =
+              isBlock && !noTensorCores ? findMmaShape(op, rows ? rows.getInt() : rt::gpuMostTileRows) : std::nullopt)
         buildMmaKernel(op, *shape, kernel);
       else
         lowerToThreads(op, getBlockSize(kernel));

@@ -20,6 +20,7 @@
 
 #include "MmaKernelBuilder.h"
 
+#include "DeviceWork.h"
 #include "Kernel.h"
 #include "ProductBuilder.h"
 #include "TileOffsets.h"
@@ -50,8 +51,10 @@ static std::optional<int64_t> copyBytes(Value memref, unsigned dim, int64_t dept
   return std::nullopt;
 }
 
-std::optional<MmaShape> moe::chooseMmaShape(GroupedMatmulOp op, bool fewRows) {
-  MmaShape shape = fewRows ? MmaShape{16, 128, 1, 4, 4, 4} : MmaShape{128, 128, 2, 2, 3, 2};
+std::optional<MmaShape> moe::findMmaShape(GroupedMatmulOp op, int64_t rows) {
+  const std::vector<MmaShape> &shapes = rt::blockShapes();
+  auto found = llvm::find_if(shapes, [&](const MmaShape &shape) { return shape.rows >= rows; });
+  MmaShape shape = found == shapes.end() ? shapes.back() : *found;
   int64_t weights = op.getWeights().size(), perWarp = shape.columns / weights / shape.warpColumns;
   Type element = elementOf(op.getX());
   if (op.isPacked() || op.getFormat() || !getTileOffsets(op).second || !(element.isBF16() || element.isF16()))
@@ -64,6 +67,28 @@ std::optional<MmaShape> moe::chooseMmaShape(GroupedMatmulOp op, bool fewRows) {
   if (!copyBytes(op.getX(), 0, op.getDepth()))
     return std::nullopt;
   return shape;
+}
+
+std::vector<rt::ShapeChoice> moe::chooseMmaShapes(GroupedMatmulOp op, const rt::GpuMachine &machine) {
+  auto bytes = [](Type type) { return type.getIntOrFloatBitWidth() / 8.0; };
+  // The op is a tile; what all tiles share is in the buffers that they are parts of.
+  auto weights = cast<MemRefType>(rootBuffer(op.getWeights().front()).getType());
+  auto sizeOf = [&](unsigned dim, int64_t otherwise) -> double {
+    bool isKnown = weights.getRank() == 3 && !weights.isDynamicDim(dim);
+    return isKnown ? weights.getDimSize(dim) : otherwise;
+  };
+  double columns = sizeOf(1, 1024), depth = op.getDepth(), element = bytes(elementOf(op.getX()));
+  rt::GpuProduct product;
+  product.columns = columns * op.getWeights().size();
+  product.depth = depth;
+  product.groups = static_cast<int64_t>(sizeOf(0, 1));
+  product.groupBytes = product.columns * depth * element;
+  product.rowBytes = depth * element + columns * bytes(elementOf(op.getInit()));
+  std::vector<rt::ShapeChoice> choices;
+  for (const rt::ShapeChoice &choice : rt::chooseShapes(product, machine))
+    if (findMmaShape(op, choice.shape.rows))
+      choices.push_back(choice);
+  return choices;
 }
 
 namespace {

@@ -25,7 +25,10 @@ static void addCleanUp(OpPassManager &pm) {
 }
 
 void moe::addGPUKernelPasses(OpPassManager &pm, ArrayRef<std::string> architectures) {
-  pm.addPass(createFormKernels());
+  FormKernelsOptions blocks;
+  if (!architectures.empty())
+    blocks.architecture = architectures.front();
+  pm.addPass(createFormKernels(blocks));
   pm.addPass(createJoinKernels());
   if (llvm::is_contained(architectures, "sm_90a")) {
     addCleanUp(pm.nest<gpu::GPUModuleOp>().nest<gpu::GPUFuncOp>());

@@ -64,7 +64,7 @@ gpu.module @kernels {
     // CHECK:   gpu.barrier
     // CHECK-COUNT-4: scf.if
     // CHECK:   gpu.barrier
-    moe.attention %q, %k, %v past(%past) outs(%o : memref<1x?x4x32xf32>) {scale = 0.125 : f32, window = 16 : i64, moe.few_rows}
+    moe.attention %q, %k, %v past(%past) outs(%o : memref<1x?x4x32xf32>) {scale = 0.125 : f32, window = 16 : i64, moe.block_rows = 16 : i64}
         : memref<1x?x4x32xf16>, memref<1x?x1x32xf16>, memref<1x?x1x32xf16>
     gpu.return
   }

@@ -122,7 +122,7 @@ gpu.module @kernels {
     // CHECK: nvvm.mma.sync {{.*}} : (vector<2xf16>, vector<2xf16>, f32)
     // CHECK: vector.store %{{.*}} {alignment = 16 : i64} : memref<?x128xf32>, vector<4xf32>
     moe.grouped_matmul rows(%x : memref<?x64xf16>) weights(%w : memref<1x128x64xf16>) groups(%o : memref<2xi32>)
-        outs(%y : memref<?x128xf32>) attributes {moe.few_rows} {
+        outs(%y : memref<?x128xf32>) attributes {moe.block_rows = 16 : i64} {
     ^bb0(%a: f32):
       moe.yield %a : f32
     }
@@ -148,7 +148,7 @@ gpu.module @kernels {
     // CHECK: scf.if
     // CHECK: memref.store %{{.*}} : memref<?x9xbf16>
     moe.grouped_matmul rows(%x : memref<?x36xbf16>) weights(%w : memref<1x9x36xbf16>) groups(%o : memref<2xi32>)
-        outs(%y : memref<?x9xbf16>) attributes {moe.few_rows} {
+        outs(%y : memref<?x9xbf16>) attributes {moe.block_rows = 16 : i64} {
     ^bb0(%a: f32):
       %t = arith.truncf %a : f32 to bf16
       moe.yield %t : bf16
