@@ -21,6 +21,7 @@ FORMATS = {
         Format("f32", "f32", 32, "f32", 1e-4),
         Format("bf16", "bf16", 16, "bf16", 3e-2),
         Format("int8", "bf16", 8, "int8", 6e-2),
+        Format("fp8", "bf16", 8.25, "bf16", 0.1),
         Format("int4", "bf16", 4.5, "bf16", 0.4),
         Format("mxfp4", "bf16", 4.25, "bf16", 0.4),
     )

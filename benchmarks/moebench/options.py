@@ -5,7 +5,7 @@ import pathlib
 
 BUILD = pathlib.Path(os.environ.get("MOE_BUILD", pathlib.Path(__file__).resolve().parents[2] / "build"))
 LAYERS = ["olmoe", "qwen3", "mixtral", "gptoss"]
-FORMATS = ["f32", "bf16", "int8", "int4", "mxfp4"]
+FORMATS = ["f32", "bf16", "int8", "fp8", "int4", "mxfp4"]
 
 
 def _list(allowed=None, kind=str):

@@ -36,7 +36,7 @@ struct Decoded {
 };
 } // namespace
 
-/// The parts of a weight [.., N, K] that is decoded from blocks; of "why not" in `why`.
+/// The parts of a weight [.., N, K] that is decoded from blocks; `why` says why another one is not.
 static FailureOr<Decoded> matchDecoded(Value weight, StringRef &why) {
   auto no = [&](StringRef reason) {
     why = reason;
