@@ -333,18 +333,31 @@ Value MathFunctions::exp(Value value) {
   return expOf({&c, value}).value;
 }
 
+/// 2^r for |r| <= 1/2, in f32.
+static Expr exp2Core(Expr r) {
+  return fma(r,
+             polynomial(r, {0x1.62e43p-1, 0x1.ebfbdcp-3, 0x1.c6aee6p-5, 0x1.3b2d5p-7, 0x1.5f3f3p-10, 0x1.41fb9ap-13}),
+             r.constant(1));
+}
+
 Value MathFunctions::exp2(Value value) {
   Context c{b, loc, shape};
   Expr x{&c, value};
   x = x.isDouble() ? clamp(x, -1080, 1025) : clamp(x, -152, 129);
   Rounded n = roundToInteger(x);
   Expr r = x - n.number;
-  Expr power = x.isDouble() ? expm1Core(r * ln2, /*fullDouble=*/true) + 1
-                            : fma(r,
-                                  polynomial(r, {0x1.62e43p-1, 0x1.ebfbdcp-3, 0x1.c6aee6p-5, 0x1.3b2d5p-7,
-                                                 0x1.5f3f3p-10, 0x1.41fb9ap-13}),
-                                  r.constant(1));
+  Expr power = x.isDouble() ? expm1Core(r * ln2, /*fullDouble=*/true) + 1 : exp2Core(r);
   return scale(power, n.integer).value;
+}
+
+Value MathFunctions::exp2OfWeight(Value value) {
+  Context c{b, loc, shape};
+  Expr x{&c, value};
+  // The bits of the rounded number end in those of the integer: adding them to the exponent multiplies. 1 * 2^-127 is
+  // then the bits of 0.
+  Expr magic = x.constant(0x1.8p23), shifted = x + magic;
+  Expr power = exp2Core(x - (shifted - magic));
+  return (power.bits() + shiftLeft(shifted.bits(), 23)).asFloat().value;
 }
 
 Value MathFunctions::expm1(Value value) {

@@ -23,8 +23,11 @@ class MathFunctions {
 public:
   MathFunctions(mlir::OpBuilder &b, mlir::Location loc, mlir::Type shape) : b(b), loc(loc), shape(shape) {}
 
-  mlir::Value exp(mlir::Value x);                          ///< f32 or f64
-  mlir::Value exp2(mlir::Value x);                         ///< f32 or f64
+  mlir::Value exp(mlir::Value x);  ///< f32 or f64
+  mlir::Value exp2(mlir::Value x); ///< f32 or f64
+  /// 2^x for an f32 -127 <= x <= 0 (or a little above), in half the instructions of exp2 and to the same bits where the
+  /// result is normal. Below 2^-126 some number below that; of -127, 0.
+  mlir::Value exp2OfWeight(mlir::Value x);
   mlir::Value expm1(mlir::Value x);                        ///< f32 or f64
   mlir::Value log(mlir::Value x, LogKind kind);            ///< f32 or f64
   mlir::Value tanh(mlir::Value x);                         ///< f32 or f64

@@ -52,6 +52,12 @@ Value TensorCoreBuilder::globalAt(Value pointer, Value offset) {
   return LLVM::GEPOp::create(b, loc, pointer.getType(), b.getI8Type(), pointer, ValueRange{offset});
 }
 
+Value TensorCoreBuilder::globalAt(Value pointer, int64_t offset) {
+  if (offset == 0)
+    return pointer;
+  return globalAt(pointer, LLVM::ConstantOp::create(b, loc, b.getI64Type(), b.getI64IntegerAttr(offset)));
+}
+
 void TensorCoreBuilder::copyAsync(Value to, Value from, int64_t bytes, Value size) {
   auto cache = bytes == 16 ? NVVM::LoadCacheModifierKind::CG : NVVM::LoadCacheModifierKind::CA;
   NVVM::CpAsyncOp::create(b, loc, to, from, bytes, cache, size);

@@ -60,6 +60,7 @@ protected:
   /// The global memory at `address` (index).
   mlir::Value globalPointer(mlir::Value address);
   mlir::Value globalAt(mlir::Value pointer, mlir::Value offset);
+  mlir::Value globalAt(mlir::Value pointer, int64_t offset);
 
   /// Starts to copy `bytes` (4, 8 or 16), of which those behind the first `size` (i32) become zeros and are not read.
   void copyAsync(mlir::Value to, mlir::Value from, int64_t bytes, mlir::Value size);

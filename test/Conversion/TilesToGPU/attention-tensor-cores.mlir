@@ -28,7 +28,7 @@ gpu.module @kernels {
     // CHECK-COUNT-32: arith.select
     // CHECK:   } else {
     // CHECK-COUNT-2: gpu.shuffle xor
-    // CHECK:   math.exp2
+    // CHECK:   math.fma
     // CHECK:   nvvm.cp.async.wait.group 1
     // CHECK:   gpu.barrier
     // CHECK:   nvvm.cp.async.shared.global

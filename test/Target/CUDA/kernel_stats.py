@@ -2,11 +2,11 @@
 """What the machine code of kernels says of their quality.
 
     kernel_stats.py FILE.cubin [--nvdisasm PROGRAM] [--threads N] [--require 'KERNELS: FIGURE <= NUMBER']...
-                    [--requirements FILE]
+                    [--requirements FILE] [--without TEXT]
 
 Prints a line of figures for each kernel, and the requirements that do not hold; then the exit status is 1. KERNELS is `all`
 or a condition like the requirement itself ('mma >= 64'), and one kernel at least must be meant. A file has one requirement
-on each line, and comments behind '#'. Figures of a kernel:
+on each line, and comments behind '#'. Kernels with TEXT in their names are left out. Figures of a kernel:
 
     registers       of a thread
     shared          bytes of static shared memory
@@ -18,6 +18,7 @@ on each line, and comments behind '#'. Figures of a kernel:
 and of the loop with the most matrix products (of an inner loop, if it has as many), where there is one:
 
     loop            instructions
+    loop_local      accesses to local memory
     mma, ldmatrix, async_copies, barriers    instructions of these kinds
     wgmma           products of a warpgroup (sm_90a); these are not counted as mma
     global_loads    that wait for memory
@@ -139,6 +140,7 @@ def figures(kernel, architecture, threads):
     waits = lambda name: min((int(at.operands.split(",")[1], 16) for at in body if at.name == name), default=0)
     result |= {
         "loop": len(body),
+        "loop_local": count(body, is_kind("LDL", "STL")),
         **({"mma": mma} if mma else {"wgmma": wgmma}),
         "ldmatrix": count(body, is_kind("LDSM")),
         "async_copies": count(body, is_copy),
@@ -170,6 +172,7 @@ def main():
     parser.add_argument("--threads", type=int, default=128)
     parser.add_argument("--require", action="append", default=[])
     parser.add_argument("--requirements", type=pathlib.Path)
+    parser.add_argument("--without")
     options = parser.parse_args()
     if options.requirements:
         lines = (line.partition("#")[0].strip() for line in options.requirements.read_text().splitlines())
@@ -178,7 +181,8 @@ def main():
     if done.returncode != 0:
         sys.exit(f"{options.nvdisasm}: {done.stderr.strip()}")
     architecture, kernels = parse(done.stdout)
-    known = {name: figures(kernel, architecture, options.threads) for name, kernel in sorted(kernels.items())}
+    known = {name: figures(kernel, architecture, options.threads) for name, kernel in sorted(kernels.items())
+             if not options.without or options.without not in name}
     for name, values in known.items():
         print(f"{architecture} {name}: " + ", ".join(f"{key} {value}" for key, value in values.items()))
     bad = 0
