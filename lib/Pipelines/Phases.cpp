@@ -105,9 +105,9 @@ static void buildFuse(OpPassManager &pm, const PipelineOptions &options) {
 }
 
 static void buildPack(OpPassManager &pm, const PipelineOptions &options) {
-  // Panels of 16 columns are for vectors; tensor cores take weights as checkpoints have them, k fastest.
-  if (!options.reference && options.target == Target::CPU)
-    pm.addPass(createMoePackWeights());
+  // Panels of 16 columns are for vectors; tensor cores take weights as checkpoints have them, k fastest, but for codes.
+  if (!options.reference)
+    pm.addPass(options.target == Target::CPU ? createMoePackWeights() : createMoePackCodes());
   pm.addPass(createMoePrepareParameters());
   pm.addPass(createMoeParametersToArguments());
   pm.addPass(func::createDuplicateFunctionEliminationPass());

@@ -368,6 +368,34 @@ Type GroupedMatmulOp::getAccumulatorType() {
   return isInteger() ? Type(IntegerType::get(getContext(), 32)) : Type(Float32Type::get(getContext()));
 }
 
+GroupedMatmulOp::CodePlace GroupedMatmulOp::placeOfCode(AffineExpr n, AffineExpr k) {
+  CodePlace place;
+  int64_t perByte = 8 / getCodeBits(), perStep = 32 / getCodeBits();
+  AffineExpr scale = k.floorDiv(getScaleGroup());
+  if (!isPacked()) {
+    place.byte = {n, k.floorDiv(perByte)};
+    place.part = k % perByte;
+    place.scale = {n, scale};
+    return place;
+  }
+  AffineExpr panel = n.floorDiv(panelWidth), column = n % panelWidth;
+  if (!isPackedForTensorCores()) {
+    // Of a column's 32 bits even k take the low 16, odd k the high 16.
+    AffineExpr code = (k % 2) * (perStep / 2) + (k % perStep).floorDiv(2);
+    place.byte = {panel, k.floorDiv(perStep), column, code.floorDiv(perByte)};
+    place.part = code % perByte;
+    place.scale = {panel, scale, column};
+    return place;
+  }
+  // Lane 4 * c + t and word m of it.
+  AffineExpr c = column.floorDiv(4) * 2 + column % 2, m = column.floorDiv(2) % 2, t = k.floorDiv(2) % 4;
+  AffineExpr code = (k % 2) * 4 + (k % getScaleGroup()).floorDiv(8);
+  place.byte = {panel, scale, c * 32 + t * 8 + m * 4 + code.floorDiv(2)};
+  place.part = code % 2;
+  place.scale = {panel, scale, c * 2 + m};
+  return place;
+}
+
 /// The shape of a weight operand of rank `rank` of `op`; see the op's table.
 static SmallVector<int64_t> weightShape(GroupedMatmulOp op, int64_t rank) {
   constexpr int64_t width = GroupedMatmulOp::panelWidth;
@@ -376,6 +404,8 @@ static SmallVector<int64_t> weightShape(GroupedMatmulOp op, int64_t rank) {
   auto steps = [&](int64_t size) { return static_cast<int64_t>(llvm::divideCeil(depth, size)); };
   if (rank == 3)
     return {experts, columns, op.getFormat() ? depth * op.getCodeBits() / 8 : depth};
+  if (rank == 4 && op.getFormat())
+    return {experts, panels, depth / op.getScaleGroup(), op.getScaleGroup() / 2 * width};
   if (rank == 4)
     return {experts, panels, depth, width};
   if (op.getFormat())
@@ -399,11 +429,16 @@ static LogicalResult verifyWeights(GroupedMatmulOp op) {
            << op.getScaleGroup() << " elements with 'format' but got " << x;
 
   int64_t rank = op.getWeightRank();
-  bool panels = !codes && !op.isInteger(); // rank 4 is for floats only
-  if (rank < 3 || rank > 5 || (rank == 4 && !panels))
+  if (rank < 3 || rank > 5 || (rank == 4 && (op.isInteger() || (codes && op.getCodeBits() == 8))))
     return op.emitOpError("expected weights of rank 3 (plain), ")
-           << (panels ? "4 (panels) or 5 (panels of pairs)" : "or 5 (packed)") << " but got "
-           << op.getWeights().front().getType();
+           << (op.isInteger() ? "or 5 (packed)"
+               : codes        ? "4 (packed for tensor cores) or 5 (packed)"
+                              : "4 (panels) or 5 (panels of pairs)")
+           << " but got " << op.getWeights().front().getType();
+  if (op.isPackedForTensorCores() && op.getColumnDivisor() % GroupedMatmulOp::panelWidth != 0)
+    return op.emitOpError("expected a multiple of ")
+           << GroupedMatmulOp::panelWidth << " columns with weights packed for tensor cores but got "
+           << shaped(op.getInit());
   auto hasShape = [](ShapedType type, ArrayRef<int64_t> want) {
     return type.getRank() == static_cast<int64_t>(want.size()) && llvm::all_of_zip(type.getShape(), want, agree);
   };
@@ -428,7 +463,7 @@ static LogicalResult verifyWeights(GroupedMatmulOp op) {
     if (!hasShape(type, scaleShape))
       return op.emitOpError("expected scale operand ")
              << number << " of shape [" << text(scaleShape) << "] but got " << type;
-    bool exponents = *op.getFormat() == "mxfp4";
+    bool exponents = *op.getFormat() == "mxfp4" && !op.isPackedForTensorCores();
     if (exponents ? !type.getElementType().isInteger(8) : !isa<FloatType>(type.getElementType()))
       return op.emitOpError("expected scales of ")
              << (exponents ? "i8" : "a float type") << " with format \"" << *op.getFormat() << "\" but got " << type;

@@ -262,7 +262,7 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
     | operand | shape |
     |---|---|
     | x | [R, K], or [T, K] with choices |
-    | weights | [E, N, K], or packed in panels of 16 columns: [E, N/16, K, 16], [E, N/16, K/2, 16, 2] (16-bit pairs), or [E, N/16, K/4, 16, 4] (i8 quads) |
+    | weights | [E, N, K], or packed in panels of 16 columns: [E, N/16, K, 16], [E, N/16, K/2, 16, 2] (16-bit pairs), or [E, N/16, K/4, 16, 4] (i8 quads); codes as below |
     | scales | with `format`: one per weight operand, [E, N, K/G], or [E, N/16, K/G, 16] beside packed weights |
     | offsets | [E + 1], i32, ascending |
     | choices | [R], i32 |
@@ -287,6 +287,11 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
       [E, N, K], and the last group may be shorter. Packed weights are [E, N/16, K/C, 16, 4] with C = 8 codes of 4 bits or 4
       of 8: of the 32 bits of a column the low half holds those of even k, the high half those of odd k, ascending from the
       lowest bits.
+      Or codes of 4 bits stand in the order in which the lanes of an mma.sync m16n8k16 take them, [E, N/16, K/32, 256] with N
+      a multiple of 16: lane 4 * c + t has 8 bytes, 4 for each of the columns 4 * (c / 2) + c % 2 + 2 * m (m = 0, 1) of
+      the panel, and in these the codes of k = 8 * j + 2 * t + h of 32 (j < 4, h < 2) from bit 16 * h + 4 * j on. Scales then
+      stand in the order 2 * c + m of their columns, and are floats for mxfp4, too. A target that multiplies decoded weights
+      in x's type rounds them to it.
 
     N need not be a multiple of 16: the last panel is padded with zeros. Same for K and pairs or quads. Where N is dynamic (a
     tile of columns), `column_multiple` is a number that divides it; without, it may be anything.
@@ -338,9 +343,19 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
     int64_t getCodeBits() { return codeBits(*getFormat()); }
     int64_t getScaleGroup() { return scaleGroup(*getFormat()); }
     ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitMutable(); }
-    /// Rank of the weights: 3 plain, 4 panels, 5 panels of pairs, quads or codes.
+    /// Rank of the weights: 3 plain, 4 panels or codes for tensor cores, 5 panels of pairs, quads or codes.
     int64_t getWeightRank() { return ::llvm::cast<::mlir::ShapedType>(getWeights().front().getType()).getRank(); }
     bool isPacked() { return getWeightRank() > 3; }
+    /// Codes in the order in which lanes take them.
+    bool isPackedForTensorCores() { return getFormat() && getWeightRank() == 4; }
+    /// Where the code of a column and an element along k is: the indices of its byte and scale behind the expert's, and
+    /// which part of the byte.
+    struct CodePlace {
+      ::llvm::SmallVector<::mlir::AffineExpr> byte, scale;
+      ::mlir::AffineExpr part;
+    };
+    /// With `format` only.
+    CodePlace placeOfCode(::mlir::AffineExpr n, ::mlir::AffineExpr k);
     /// i8 times i8, with i32 sums.
     bool isInteger() { return ::llvm::cast<::mlir::ShapedType>(getX().getType()).getElementType().isInteger(8); }
     /// Element type of the sums: f32 or i32.

@@ -68,8 +68,8 @@ static FailureOr<Chain> matchChain(CombineOp combine, std::string &why) {
     return no("rows are not those of a product that nothing else reads");
   if (!plan || plan.getOffsets() != product.getOffsets())
     return no("slots are not those of the product's plan");
-  if (product.isPacked() || product.isInteger() || product.getFormat())
-    return no("the weights are not plain");
+  if (product.isPacked() && !product.isPackedForTensorCores())
+    return no("the weights are packed for vectors");
   if (ShapedType::isDynamic(product.getNumColumns()) || product.getNumColumns() % columnsPerBlock)
     return no("columns do not come in whole ranges");
   int64_t each = cast<ShapedType>(combine.getSlots().getType()).getDimSize(1);

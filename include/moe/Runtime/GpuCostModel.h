@@ -45,17 +45,19 @@ const GpuMachine &gpuMachineFor(std::string_view architecture);
 
 /// How a block of threads computes a part of a product on tensor cores.
 struct BlockShape {
-  int64_t rows;                        ///< of x in a block
-  int64_t columns;                     ///< of all weights together in a block
-  int64_t warpRows;                    ///< warps along the rows
-  int64_t warpColumns;                 ///< and along the columns: four warps in all
-  int64_t stages;                      ///< of the pipeline of copies
-  int64_t blocks;                      ///< that a multiprocessor should hold: they share its 65536 registers
-  static constexpr int64_t depth = 32; ///< elements along k in a stage: 64 bytes
+  int64_t rows;                           ///< of x in a block
+  int64_t columns;                        ///< of all weights together in a block
+  int64_t warpRows;                       ///< warps along the rows
+  int64_t warpColumns;                    ///< and along the columns: four warps in all
+  int64_t stages;                         ///< of the pipeline of copies
+  int64_t blocks;                         ///< that a multiprocessor should hold: they share its 65536 registers
+  int64_t columnBytes = rowBytes;         ///< of a column of weights in a stage
+  static constexpr int64_t rowBytes = 64; ///< of a row of x in a stage, along k
+  static constexpr int64_t depth = 32;    ///< elements of 16 bits in that
 
   /// Bytes of shared memory.
   int64_t sharedBytes() const { return stages * stageBytes(); }
-  int64_t stageBytes() const { return (rows + columns) * depth * 2; }
+  int64_t stageBytes() const { return rows * rowBytes + columns * columnBytes; }
 };
 
 /// The shapes that kernels are made in, by ascending rows. Which of them are, and for how many rows each, is chosen by

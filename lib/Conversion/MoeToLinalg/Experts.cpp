@@ -179,23 +179,15 @@ static Value decodeE8M0(ImplicitLocOpBuilder &b, Value scale) {
 static Value decodedWeight(ImplicitLocOpBuilder &b, GroupedMatmulOp op, unsigned number, Value expert, Position at) {
   Value codes = op.getWeights()[number], scales = op.getScales()[number];
   auto apply = [&](AffineExpr expression) -> Value {
-    return affine::AffineApplyOp::create(b, AffineMap::get(1, 0, expression), at.k);
+    return affine::AffineApplyOp::create(b, AffineMap::get(2, 0, expression), ValueRange{at.n, at.k});
   };
-  AffineExpr k = b.getAffineDimExpr(0);
-  int64_t bits = op.getCodeBits(), perByte = 8 / bits, perStep = 32 / bits;
-  SmallVector<Value> codeAt{expert, at.n, apply(k.floorDiv(perByte))};
-  SmallVector<Value> scaleAt{expert, at.n, apply(k.floorDiv(op.getScaleGroup()))};
-  AffineExpr part = k % perByte; // which part of the byte
-  if (op.isPacked()) {
-    // Of a column's 32 bits even k take the low 16, odd k the high 16.
-    AffineExpr place = (k % 2) * (perStep / 2) + (k % perStep).floorDiv(2);
-    codeAt = Position{at.n, apply(k.floorDiv(perStep))}.in(b, expert, {});
-    codeAt.push_back(apply(place.floorDiv(perByte)));
-    part = place % perByte;
-    scaleAt = Position{at.n, scaleAt.back()}.in(b, expert, {});
-  }
+  int64_t bits = op.getCodeBits();
+  GroupedMatmulOp::CodePlace place = op.placeOfCode(b.getAffineDimExpr(0), b.getAffineDimExpr(1));
+  SmallVector<Value> codeAt{expert}, scaleAt{expert};
+  llvm::append_range(codeAt, llvm::map_range(place.byte, apply));
+  llvm::append_range(scaleAt, llvm::map_range(place.scale, apply));
   Value byte = arith::ExtUIOp::create(b, b.getI32Type(), tensor::ExtractOp::create(b, codes, codeAt));
-  Value shifted = arith::ShRUIOp::create(b, byte, toI32(b, apply(part * bits)));
+  Value shifted = arith::ShRUIOp::create(b, byte, toI32(b, apply(place.part * bits)));
   Value code = arith::AndIOp::create(b, shifted, i32Constant(b, (1 << bits) - 1));
   Value scale = tensor::ExtractOp::create(b, scales, scaleAt);
   scale = scale.getType().isInteger(8) ? decodeE8M0(b, scale) : toF32(b, scale);

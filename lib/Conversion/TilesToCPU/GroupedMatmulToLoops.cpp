@@ -98,6 +98,8 @@ LogicalResult Lowering::check() {
   Type element = cast<MemRefType>(op.getX().getType()).getElementType();
   if (!op.isInteger() && !isExtendableToF32(element))
     return op.emitOpError("expected rows of f32, bf16, f16 or i8 but got ") << op.getX().getType();
+  if (op.isPackedForTensorCores())
+    return op.emitOpError("expected weights packed for vectors but got ") << op.getWeights().front().getType();
   if (op.isPacked()) {
     auto init = cast<MemRefType>(op.getInit().getType());
     if (init.isDynamicDim(1)) {

@@ -27,7 +27,7 @@ std::unique_ptr<KernelRecipe> moe::makeKernelRecipe(GroupedMatmulOp op, const Is
 }
 
 bool moe::hasKernelOfItsOwn(GroupedMatmulOp op, const IsaLevel &level) {
-  if (!op.isPacked() || !isa<MemRefType>(op.getX().getType()))
+  if (!op.isPacked() || op.isPackedForTensorCores() || !isa<MemRefType>(op.getX().getType()))
     return false;
   return level.hasAmx ? makeAmxRecipe(op, &level) != nullptr : makeBf16DotRecipe(op, &level) != nullptr;
 }

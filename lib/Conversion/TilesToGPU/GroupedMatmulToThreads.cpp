@@ -6,6 +6,7 @@
 
 #include "Kernel.h"
 #include "MmaKernelBuilder.h"
+#include "ScalarWeights.h"
 #include "TensorCoreBuilder.h"
 #include "TileOffsets.h"
 #include "dialect/Moe/IR/MoeOps.h"
@@ -27,28 +28,33 @@ using namespace mlir;
 using namespace moe;
 
 static LogicalResult check(GroupedMatmulOp op) {
-  if (op.isPacked() || op.isInteger() || op.getFormat())
-    return op.emitOpError("expected plain weights of a float type, which is what GPU kernels can do, but got ")
+  if (op.getFormat() && op.getCodeBits() != 4)
+    return op.emitOpError("expected codes of 4 bits but got format \"") << *op.getFormat() << "\"";
+  if (op.isPacked() && !op.isPackedForTensorCores())
+    return op.emitOpError("expected plain weights or codes packed for tensor cores but got ")
            << op.getWeights().front().getType();
-  SmallVector<Value> factors(op.getWeights());
-  factors.push_back(op.getX());
-  for (Value value : factors)
-    if (Type type = elementOf(value); !type.isF32() && !type.isBF16() && !type.isF16())
-      return op.emitOpError("expected rows and weights of f32, bf16 or f16 but got ") << value.getType();
+  auto isFloat = [](Value value) {
+    Type type = elementOf(value);
+    return type.isF32() || type.isBF16() || type.isF16();
+  };
+  SmallVector<Value> floats(op.getScales());
+  if (!op.isInteger())
+    floats.push_back(op.getX());
+  if (!op.isInteger() && !op.getFormat())
+    llvm::append_range(floats, op.getWeights());
+  for (Value value : floats)
+    if (!isFloat(value) && !(op.getFormat() == "mxfp4" && elementOf(value).isInteger(8)))
+      return op.emitOpError("expected rows, weights and scales of f32, bf16 or f16 but got ") << value.getType();
   return success();
 }
 
-/// Each thread computes whole elements, one after the other: acc = fma(x[k], w[k], acc) for ascending k. For types and
-/// shapes that tensor cores do not take.
+/// Each thread computes whole elements, one after the other: acc = fma(x[k], w[k], acc) for ascending k, or sums of
+/// integers. For types and shapes that tensor cores do not take.
 static void lowerToThreads(GroupedMatmulOp op, int64_t blockSize) {
   OpBuilder b(op);
   Location loc = op.getLoc();
   auto index = [&](int64_t value) -> Value { return arith::ConstantIndexOp::create(b, loc, value); };
   auto toIndex = [&](Value i32) -> Value { return arith::IndexCastOp::create(b, loc, b.getIndexType(), i32); };
-  auto loadF32 = [&](OpBuilder &b, Value memref, ValueRange at) -> Value {
-    Value value = memref::LoadOp::create(b, loc, memref, at);
-    return value.getType().isF32() ? value : arith::ExtFOp::create(b, loc, b.getF32Type(), value);
-  };
   ThreadNumbers numbers = makeThreadNumbers(b, loc, Team::Block, blockSize);
   Value zero = index(0), one = index(1);
 
@@ -76,7 +82,7 @@ static void lowerToThreads(GroupedMatmulOp op, int64_t blockSize) {
   Value row = arith::DivUIOp::create(b, loc, loop.getInductionVar(), columns);
   row = arith::AddIOp::create(b, loc, row, begin);
 
-  Value none = arith::ConstantOp::create(b, loc, b.getF32FloatAttr(0.0f));
+  Value none = arith::ConstantOp::create(b, loc, b.getZeroAttr(op.getAccumulatorType()));
   Value source = row, exists;
   if (op.getChoices()) {
     Value choice = memref::LoadOp::create(b, loc, op.getChoices(), row);
@@ -88,12 +94,17 @@ static void lowerToThreads(GroupedMatmulOp op, int64_t blockSize) {
   SmallVector<Value> zeros(op.getWeights().size(), none);
   auto product = scf::ForOp::create(
       b, loc, zero, index(op.getDepth()), one, zeros, [&](OpBuilder &b, Location, Value k, ValueRange sums) {
-        Value x = loadF32(b, op.getX(), {source, k});
+        Value x = loadNumber(b, loc, op.getX(), {source, k});
         if (exists)
           x = arith::SelectOp::create(b, loc, exists, x, none);
         SmallVector<Value> next;
-        for (auto [weight, sum] : llvm::zip(op.getWeights(), sums))
-          next.push_back(math::FmaOp::create(b, loc, x, loadF32(b, weight, {group, column, k}), sum));
+        for (auto [number, sum] : llvm::enumerate(sums)) {
+          Value w = loadWeight(b, op, number, group, column, k);
+          if (op.isInteger())
+            next.push_back(arith::AddIOp::create(b, loc, sum, arith::MulIOp::create(b, loc, x, w)));
+          else
+            next.push_back(math::FmaOp::create(b, loc, x, w, sum));
+        }
         scf::YieldOp::create(b, loc, next);
       });
   SmallVector<Value> arguments(product.getResults());

@@ -39,7 +39,7 @@ Value TensorCoreBuilder::sharedAt(Value offset, int64_t more) {
 Value TensorCoreBuilder::addressOf(Value memref) {
   auto metadata = memref::ExtractStridedMetadataOp::create(b, loc, memref);
   Value start = memref::ExtractAlignedPointerAsIndexOp::create(b, loc, metadata.getBaseBuffer());
-  Value bytes = make<arith::MulIOp>(metadata.getOffset(), 2);
+  Value bytes = make<arith::MulIOp>(metadata.getOffset(), elementBytes(memref));
   return make<arith::AddIOp>(start, bytes);
 }
 
@@ -77,19 +77,26 @@ SmallVector<Value, 4> TensorCoreBuilder::loadMatrices(Value address, bool transp
 
 void TensorCoreBuilder::multiplyAdd(Type element, ArrayRef<Value> a, ArrayRef<Value> columns,
                                     MutableArrayRef<Value> sums) {
-  auto kind = element.isBF16() ? NVVM::MMATypes::bf16 : NVVM::MMATypes::f16;
-  auto type = LLVM::LLVMStructType::getLiteral(b.getContext(), SmallVector<Type>(4, b.getF32Type()));
+  bool isInteger = element.isInteger(8);
+  auto kind = isInteger ? NVVM::MMATypes::s8 : element.isBF16() ? NVVM::MMATypes::bf16 : NVVM::MMATypes::f16;
+  Type sum = isInteger ? Type(b.getI32Type()) : Type(b.getF32Type());
+  auto type = LLVM::LLVMStructType::getLiteral(b.getContext(), SmallVector<Type>(4, sum));
+  std::optional<NVVM::MMAIntOverflow> overflow;
+  if (isInteger)
+    overflow = NVVM::MMAIntOverflow::wrapped;
   auto registers = [&](ArrayRef<Value> values) {
     SmallVector<Value> converted(values);
     auto pair = VectorType::get({2}, b.getF16Type());
-    if (!element.isBF16())
+    if (element.isF16())
       for (Value &value : converted)
         value = LLVM::BitcastOp::create(b, loc, pair, value);
     return converted;
   };
-  Value result = NVVM::MmaOp::create(b, loc, type, registers(a), registers(columns), sums, ArrayRef<int64_t>{16, 8, 16},
-                                     std::nullopt, std::nullopt, std::array<NVVM::MMATypes, 2>{kind, kind},
-                                     std::array<NVVM::MMALayout, 2>{NVVM::MMALayout::row, NVVM::MMALayout::col});
+  int64_t depth = 32 * 8 / element.getIntOrFloatBitWidth();
+  Value result =
+      NVVM::MmaOp::create(b, loc, type, registers(a), registers(columns), sums, ArrayRef<int64_t>{16, 8, depth},
+                          std::nullopt, overflow, std::array<NVVM::MMATypes, 2>{kind, kind},
+                          std::array<NVVM::MMALayout, 2>{NVVM::MMALayout::row, NVVM::MMALayout::col});
   for (int64_t number = 0; number < 4; ++number)
     sums[number] = LLVM::ExtractValueOp::create(b, loc, result, number);
 }

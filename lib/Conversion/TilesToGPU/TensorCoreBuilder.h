@@ -13,9 +13,12 @@
 
 namespace moe {
 
-/// The element type of a memref.
+/// The element type of a memref, and its bytes.
 inline mlir::Type elementOf(mlir::Value memref) {
   return mlir::cast<mlir::MemRefType>(memref.getType()).getElementType();
+}
+inline int64_t elementBytes(mlir::Value memref) {
+  return llvm::divideCeil(elementOf(memref).getIntOrFloatBitWidth(), 8);
 }
 
 /// The distance of the rows along dimension `dim` in elements, where it is static; none for rows that are not
@@ -33,7 +36,7 @@ protected:
 
   TensorCoreBuilder(mlir::Operation *op) : b(op), loc(op->getLoc()) {}
 
-  mlir::Value i32(int64_t value) { return mlir::arith::ConstantIntOp::create(b, loc, value, 32); }
+  mlir::Value i32(int64_t value) { return mlir::arith::ConstantIntOp::create(b, loc, static_cast<int32_t>(value), 32); }
   mlir::Value index(int64_t value) { return mlir::arith::ConstantIndexOp::create(b, loc, value); }
   mlir::Value toIndex(mlir::Value value) { return mlir::arith::IndexCastOp::create(b, loc, b.getIndexType(), value); }
   mlir::Value toI32(mlir::Value value) { return mlir::arith::IndexCastOp::create(b, loc, b.getI32Type(), value); }
@@ -55,7 +58,7 @@ protected:
   void allocateShared(mlir::gpu::GPUFuncOp kernel, int64_t bytes);
   /// `offset` (i32) + `more` bytes from the beginning of the shared memory.
   mlir::Value sharedAt(mlir::Value offset, int64_t more);
-  /// The address of the first element (of 16 bits) of `memref`, as a number.
+  /// The address of the first element of `memref`, as a number.
   mlir::Value addressOf(mlir::Value memref);
   /// The global memory at `address` (index).
   mlir::Value globalPointer(mlir::Value address);
@@ -66,8 +69,8 @@ protected:
   void copyAsync(mlir::Value to, mlir::Value from, int64_t bytes, mlir::Value size);
   /// The four registers of an ldmatrix.x4 whose rows this thread's `address` belongs to.
   llvm::SmallVector<mlir::Value, 4> loadMatrices(mlir::Value address, bool transposed = false);
-  /// sums (16 x 8, four f32 of a thread) += a (16 x 16, four registers) * columns (16 x 8, two registers), of
-  /// `element`s.
+  /// sums (16 x 8, four f32 or i32 of a thread) += a (16 rows of 32 bytes, four registers) * columns (8 of 32 bytes,
+  /// two registers), of `element`s: bf16, f16 or i8.
   void multiplyAdd(mlir::Type element, llvm::ArrayRef<mlir::Value> a, llvm::ArrayRef<mlir::Value> columns,
                    llvm::MutableArrayRef<mlir::Value> sums);
 

@@ -96,6 +96,14 @@ std::optional<Value *> moe::emulator::convertArithmetic(Calls &calls, StringRef 
   }
   if (name == "f2tf32.rna" || name == "f2tf32.rn")
     return calls.CreateBitCast(roundToTf32(calls, argument(0), name == "f2tf32.rn"), type);
+  // Two elements in a word. Their arithmetic is expanded with all other.
+  if (name == "fma.rn.bf16x2" || name == "fma.rn.f16x2") {
+    Type *pair = FixedVectorType::get(name.ends_with("bf16x2") ? calls.getBFloatTy() : calls.getHalfTy(), 2);
+    SmallVector<Value *> operands;
+    for (Value *word : call.args())
+      operands.push_back(calls.CreateBitCast(word, pair));
+    return calls.CreateBitCast(calls.CreateIntrinsic(Intrinsic::fma, {pair}, operands), type);
+  }
   if (name == "prmt")
     return calls.callPure("moe_simt_permute_bytes", calls.getInt32Ty(), {argument(0), argument(1), argument(2)});
   return std::nullopt;

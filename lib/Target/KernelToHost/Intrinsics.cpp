@@ -244,6 +244,8 @@ StringRef moe::emulator::intrinsicOfAssembly(StringRef assembly) {
       .Case("cvt.rn.bf16x2.f32", "ff2bf16x2.rn")
       .Case("cvt.rn.f16x2.f32", "ff2f16x2.rn")
       .Case("cvt.rna.tf32.f32", "f2tf32.rna")
+      .Case("fma.rn.bf16x2", "fma.rn.bf16x2")
+      .Case("fma.rn.f16x2", "fma.rn.f16x2")
       .Case("membar.gl", "membar.gl")
       .Case("membar.cta", "membar.cta")
       .Case("fence.acq_rel.gpu", "fence.acq_rel.gpu")

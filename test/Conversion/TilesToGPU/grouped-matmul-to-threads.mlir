@@ -43,7 +43,7 @@ gpu.module @kernels {
 gpu.module @kernels {
   gpu.func @packed(%x: memref<?x64xbf16>, %w: memref<1x2x32x16x2xbf16>, %o: memref<2xi32>, %y: memref<?x32xf32>)
       kernel attributes {known_block_size = array<i32: 128, 1, 1>} {
-    // expected-error @below {{expected plain weights of a float type, which is what GPU kernels can do, but got 'memref<1x2x32x16x2xbf16>'}}
+    // expected-error @below {{expected plain weights or codes packed for tensor cores but got 'memref<1x2x32x16x2xbf16>'}}
     moe.grouped_matmul rows(%x : memref<?x64xbf16>) weights(%w : memref<1x2x32x16x2xbf16>) groups(%o : memref<2xi32>)
         outs(%y : memref<?x32xf32>) {
     ^bb0(%acc: f32):

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """MoE blocks whose products are done on tensor cores, against sums in float64.
 
-    check_tensor_cores.py HIDDEN:INTERMEDIATE:TOKENS... --dtype BF16|F16 [--seeds 0,1,2] [--gpu-arch sm_90a]
-                          --tools DIR --work DIR
+    check_tensor_cores.py HIDDEN:INTERMEDIATE:TOKENS... --dtype BF16|F16 [--quantize FORMAT] [--seeds 0,1,2]
+                          [--gpu-arch sm_90a] --tools DIR --work DIR
 
 Makes a checkpoint of random weights for each pair of sizes, compiles its block for the kernel emulator, runs it under every
 seed and for parts of the tokens, and computes the same here: router and sums in float64, rounded to the storage type where
@@ -10,6 +10,9 @@ the model rounds. Chosen experts must be the same, all but a few elements of the
 off than one rounding to the neighbour; every schedule and split must give the same bits. The counters say whether all
 products took the tensor cores. With --gpu-arch=sm_90a there must be so many tokens that both products of the experts take the
 kernels for many rows of that architecture; the parts of the tokens take others, and still give the same bits here.
+
+With a format of 4 bits the sums are those of weights that are rounded here as the format has it. With int8, where
+sums are exact, outputs must be those of the same block compiled for a processor.
 """
 import argparse
 import array
@@ -78,6 +81,38 @@ def write_checkpoint(folder, storage, hidden, intermediate):
     return weights
 
 
+def to_f32(value):
+    return struct.unpack("<f", struct.pack("<f", value))[0]
+
+
+def bits_of(value):
+    return struct.unpack("<I", struct.pack("<f", value))[0]
+
+
+def from_bits(bits):
+    return struct.unpack("<f", struct.pack("<I", bits))[0]
+
+
+def as_int4(group):
+    """Integers up to 7 times a scale of 5 significant bits."""
+    scale = from_bits((bits_of(to_f32(max(map(abs, group)) / 7)) + (1 << 18)) & -(1 << 19))
+    return [round(to_f32(x * to_f32(1 / scale))) * scale for x in group]
+
+
+def as_mxfp4(group):
+    """e2m1 times the smallest power of two that no element is more than 7 times of; ties to even codes."""
+    scale = 2.0 ** (((bits_of(max(map(abs, group))) + 0x1FFFFF) >> 23) - 2 - 127)
+    numbers = [0, 0.5, 1, 1.5, 2, 3, 4, 6]
+    nearest = lambda x: min(range(8), key=lambda code: (abs(x - numbers[code]), code % 2))
+    return [math.copysign(numbers[nearest(abs(x / scale))], x) * scale for x in group]
+
+
+def rounded(weights, to_format):
+    """The weights of experts as codes of 32 with a scale stand for them."""
+    decode = lambda row: sum((to_format(row[at : at + 32]) for at in range(0, len(row), 32)), [])
+    return {name: list(map(decode, rows)) if "experts" in name else rows for name, rows in weights.items()}
+
+
 def dot(left, right):
     return math.fsum(a * b for a, b in zip(left, right))
 
@@ -124,11 +159,12 @@ def run(program, work, hidden, values, seed):
 
 def check(options, hidden, intermediate, tokens):
     storage = Storage(options.dtype)
-    folder = options.work / f"{options.arch}-{options.dtype}-{hidden}-{intermediate}"
+    folder = options.work / f"{options.arch}-{options.dtype}-{hidden}-{intermediate}-{options.quantize}"
     weights = write_checkpoint(folder, storage, hidden, intermediate)
     program = folder / "program"
-    call([pathlib.Path(options.tools) / "moe-compile", folder, "--layers=0", "--target=cuda", "--run-on=host", "--gpu-arch", options.arch,
-          "-o", program])
+    compile = [pathlib.Path(options.tools) / "moe-compile", folder, "--layers=0"]
+    compile += [f"--quantize={options.quantize}"] if options.quantize else []
+    call([*compile, "--target=cuda", "--run-on=host", "--gpu-arch", options.arch, "-o", program])
     numbers = random.Random(tokens)
     rows = [[storage.round(numbers.gauss(0, 1)) for _ in range(hidden)] for _ in range(tokens)]
     flat = sum(rows, [])
@@ -143,6 +179,21 @@ def check(options, hidden, intermediate, tokens):
             each = len(got[name]) // tokens
             expect(values == got[name][first * each : last * each], f"{name}: tokens {first} to {last} alone give other bits")
 
+    counted = json.loads(call([program, "bench", "--counters", "--json", "--tokens", str(tokens)]))["counters"][0]
+    needed = 2 * tokens * hidden * 3 * CHOICES * intermediate  # of the experts
+    expect(counted["mma_operations"] >= needed, f"{counted['mma_operations']} operations on tensor cores, expected {needed}")
+    if options.arch == "sm_90a":
+        taken = [kernel["kernel"] for kernel in counted["kernels"] if kernel["kernel"].endswith("_sm_90a")]
+        expect(len(taken) == 2, f"expected two kernels for sm_90a but got {taken}")
+
+    if options.quantize == "int8":
+        call([*compile, "--cpu=native", "-o", folder / "processor"])
+        want = run(folder / "processor", folder, hidden, flat, 0)
+        expect(all(got[name] == want[name] for name in ("hidden", "topk_index")), "other bits than a processor's")
+        return "the bits of a processor"
+
+    if options.quantize:
+        weights = rounded(weights, {"int4": as_int4, "mxfp4": as_mxfp4}[options.quantize])
     outputs, choices, scores = block(weights, storage, rows)
     expect(list(got["topk_index"]) == choices, "other experts")
     largest = max(map(abs, scores))
@@ -153,13 +204,6 @@ def check(options, hidden, intermediate, tokens):
     other = sum(g != w for g, w in zip(got["hidden"], outputs))
     worst = max(abs(g - w) for g, w in zip(got["hidden"], outputs))
     expect(worst <= 2 * step and other <= 0.02 * len(outputs), f"{other} of {len(outputs)} elements differ, by {worst} at most")
-
-    counted = json.loads(call([program, "bench", "--counters", "--json", "--tokens", str(tokens)]))["counters"][0]
-    needed = 2 * tokens * hidden * 3 * CHOICES * intermediate  # of the experts
-    expect(counted["mma_operations"] >= needed, f"{counted['mma_operations']} operations on tensor cores, expected {needed}")
-    if options.arch == "sm_90a":
-        taken = [kernel["kernel"] for kernel in counted["kernels"] if kernel["kernel"].endswith("_sm_90a")]
-        expect(len(taken) == 2, f"expected two kernels for sm_90a but got {taken}")
     return f"{other} of {len(outputs)} elements rounded to the neighbour, router logits within {error:.1e}"
 
 
@@ -167,6 +211,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sizes", nargs="+")
     parser.add_argument("--dtype", choices=["BF16", "F16"], required=True)
+    parser.add_argument("--quantize", choices=["int8", "int4", "mxfp4"])
     parser.add_argument("--seeds", type=lambda text: list(map(int, text.split(","))), default=[0, 1, 2])
     parser.add_argument("--gpu-arch", dest="arch", default="sm_80")
     parser.add_argument("--tools", required=True)
@@ -175,10 +220,10 @@ def main():
     bad = 0
     for sizes in options.sizes:
         try:
-            print(f"{options.dtype} {sizes}: {check(options, *map(int, sizes.split(':')))}")
+            print(f"{options.quantize or options.dtype} {sizes}: {check(options, *map(int, sizes.split(':')))}")
         except Wrong as why:
             bad += 1
-            print(f"{options.dtype} {sizes}: WRONG: {why}")
+            print(f"{options.quantize or options.dtype} {sizes}: WRONG: {why}")
     return 1 if bad else 0
 
 
