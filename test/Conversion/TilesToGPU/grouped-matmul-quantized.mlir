@@ -43,7 +43,7 @@ gpu.module @kernels {
     // CHECK-COUNT-4: nvvm.ldmatrix
     // CHECK-COUNT-5: nvvm.cp.async.shared.global {{.*}}, 16, cache = cg
     // CHECK: scf.if
-    // CHECK-NEXT: llvm.getelementptr
+    // CHECK: llvm.getelementptr
     // CHECK: nvvm.cp.async.shared.global {{.*}}, 16, cache = cg
     // CHECK: nvvm.cp.async.commit.group
     // The code with its highest bit flipped, behind the exponent of 16: 24 more than what it stands for.

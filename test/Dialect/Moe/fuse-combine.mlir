@@ -59,3 +59,25 @@ func.func @two_readers(%h: tensor<?x32xf32>, %e: tensor<?x2xi32>, %w: tensor<8x6
   %y = moe.combine %p[%s] : tensor<?x64xf32>, tensor<?x2xi32> -> tensor<?x64xf32>
   return %y, %p : tensor<?x64xf32>, tensor<?x64xf32>
 }
+
+// -----
+
+// Codes as tensor cores take them come in panels of 16 columns, one for each range.
+// CHECK-LABEL: func.func @codes
+// CHECK: scf.forall (%[[C:.*]]) = (0) to (64) step (16)
+// CHECK:   tensor.extract_slice %{{.*}}[%{{.*}}, %{{.*}}, 0, 0] [1, 1, 2, 256]
+// CHECK:   tensor.extract_slice %{{.*}}[%{{.*}}, %{{.*}}, 0, 0] [1, 1, 2, 16]
+// CHECK:   moe.grouped_matmul {{.*}} : tensor<1x1x2x256xi8>) scales(
+func.func @codes(%h: tensor<?x64xbf16>, %e: tensor<?x2xi32>, %w: tensor<8x4x2x256xi8>, %q: tensor<8x4x2x16xbf16>) -> tensor<?x64xf32> {
+  %c0 = arith.constant 0 : index
+  %rows = tensor.dim %h, %c0 : tensor<?x64xbf16>
+  %o, %c, %s = moe.plan %e {experts = 8} : tensor<?x2xi32> -> tensor<9xi32>, tensor<?xi32>, tensor<?x2xi32>
+  %e0 = tensor.empty(%rows) : tensor<?x64xf32>
+  %p = moe.grouped_matmul rows(%h : tensor<?x64xbf16>) weights(%w : tensor<8x4x2x256xi8>) scales(%q : tensor<8x4x2x16xbf16>)
+      groups(%o : tensor<9xi32>) outs(%e0 : tensor<?x64xf32>) attributes {format = "int4"} {
+  ^bb0(%acc: f32):
+    moe.yield %acc : f32
+  } -> tensor<?x64xf32>
+  %y = moe.combine %p[%s] : tensor<?x64xf32>, tensor<?x2xi32> -> tensor<?x64xf32>
+  return %y : tensor<?x64xf32>
+}
