@@ -85,7 +85,7 @@ gpu.module @kernels {
     // CHECK: "fma.rn.f16x2 $0, $1, $2, $3;", "=r,r,r,r" %{{.*}}, %c1946186752_i32{{.*}}, %c-2147450880_i32
     // CHECK-COUNT-8: nvvm.mma.sync {{.*}} : (vector<2xf16>, vector<2xf16>, f32)
     moe.grouped_matmul rows(%x : memref<?x64xf16>) weights(%w : memref<1x8x2x256xi8>) scales(%s : memref<1x8x2x16xbf16>)
-        groups(%o : memref<2xi32>) outs(%y : memref<?x128xf32>) attributes {moe.few_rows, format = "mxfp4"} {
+        groups(%o : memref<2xi32>) outs(%y : memref<?x128xf32>) attributes {moe.block_rows = 16 : i64, format = "mxfp4"} {
     ^bb0(%a: f32):
       moe.yield %a : f32
     }
