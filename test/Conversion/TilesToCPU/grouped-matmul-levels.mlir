@@ -25,9 +25,9 @@
 // CHECK: %[[EXISTS:.*]] = arith.cmpi ult, %[[NEXT:[^,]*]], %c8 : index
 // CHECK: %[[FROM:.*]] = arith.select %[[EXISTS]], %[[NEXT]],
 // CHECK: memref.prefetch %[[W]][%{{.*}}, %[[FROM]], %[[LINE:[^,]*]], %c0], read, locality<2>, data
-// CHECK: %[[MIDDLE:.*]] = arith.addi %[[LINE]], %c16
+// CHECK: %[[MIDDLE:.*]] = arith.addi %[[LINE]], %c24
 // CHECK: memref.prefetch %[[W]][%{{.*}}, %[[FROM]], %[[MIDDLE]], %c0], read, locality<2>, data
-// CHECK: arith.select %{{.*}}, %c3, %c2 :
+// CHECK: arith.select %{{.*}}, %c2, %c1 :
 // CHECK: vector.store %{{.*}}, %[[ROWS]]
 // CHECK: scf.for %{{.*}} = %c0 to %c8 step %c2
 // CHECK: scf.for %{{.*}} = %c0 to %{{.*}} step %c1
