@@ -24,8 +24,8 @@ constexpr llvm::StringLiteral gpuLevel = "cuda";
 constexpr llvm::StringLiteral gpuKernelModule = "kernels";
 /// Attribute of a kernel, in the LLVM dialect and in LLVM IR: the only architecture that can run it.
 constexpr llvm::StringLiteral gpuArchitectureAttr = "moe.arch";
-/// Attribute of a kernel: how many of its last arguments are tensor maps, 128 bytes that it gets by value. The conversion
-/// to the LLVM dialect keeps no attribute of an argument that says so.
+/// Attribute of a kernel: how many of its last arguments are tensor maps, 128 bytes that it gets by value. The
+/// conversion to the LLVM dialect keeps no attribute of an argument that says so.
 constexpr llvm::StringLiteral gpuTensorMapsAttr = "moe.tensor_maps";
 constexpr int64_t gpuTensorMapBytes = 128, gpuTensorMapAlignment = 64;
 /// Most rows in a tile of a grouped matmul.
