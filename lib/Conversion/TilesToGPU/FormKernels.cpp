@@ -5,6 +5,7 @@
 #include "moe/Conversion/Passes.h"
 
 #include "AttentionKernelBuilder.h"
+#include "BlockRows.h"
 #include "DeviceWork.h"
 #include "Kernel.h"
 #include "MmaKernelBuilder.h"
@@ -24,7 +25,6 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/SymbolTable.h"
-#include "mlir/Interfaces/ValueBoundsOpInterface.h"
 #include "mlir/Transforms/RegionUtils.h"
 
 #include "llvm/Support/FormatVariadic.h"
@@ -60,6 +60,22 @@ struct Segment {
   bool accepts(Place other, Operation *op) const;
 };
 
+/// A kernel in the making.
+struct KernelForm {
+  explicit KernelForm(Segment &segment);
+  Operation *last() const { return segment.ops.back(); }
+
+  Segment &segment;
+  std::optional<ParallelLoop> loop; ///< the parallel loop that the segment is
+  Team team;                        ///< who takes an iteration
+  int64_t threads, teamsPerBlock;   ///< of a block
+  int64_t blockRows = 0;            ///< as mostBlockRows of the loop says
+  SmallVector<WorkerScratch> scratch;
+  SmallVector<Value> memories; ///< in global memory, one for each of `scratch`; null where it is shared memory
+  SmallVector<Capture> captures;
+  SmallVector<Value> operands;
+};
+
 /// Splits one function.
 class Splitter {
 public:
@@ -71,6 +87,11 @@ public:
 private:
   LogicalResult splitBlock(Block &block);
   LogicalResult emit(Segment &segment);
+  LogicalResult placeScratch(KernelForm &form, int64_t &room);
+  Value countBlocks(const KernelForm &form, Value one);
+  LogicalResult captureValues(KernelForm &form, Value blocks, int64_t room);
+  gpu::GPUFuncOp createKernel(const KernelForm &form);
+  void fillKernel(KernelForm &form, gpu::GPUFuncOp kernel);
   LogicalResult checkSync(Operation *op);
 
   void collect(Value value, const Segment &segment, llvm::SetVector<Value> &captured);
@@ -81,8 +102,6 @@ private:
   Value openLoop(const ParallelLoop &loop, Value team, Value teams);
   Value iterations(OpBuilder &b, const ParallelLoop &loop, function_ref<Value(Value)> local, SmallVector<Value> *sizes);
   std::string nameOf(const Segment &segment);
-  static int64_t mostRows(Operation *loop);
-  void launchByRows(Operation *loop, gpu::GPUFuncOp kernel, function_ref<void(gpu::GPUFuncOp)> launch);
 
   func::FuncOp function;
   gpu::GPUModuleOp kernels;
@@ -248,88 +267,9 @@ std::string Splitter::nameOf(const Segment &segment) {
   return name;
 }
 
-/// No tile of the products in `loop` has more rows, nor of attention, whose rows only the host knows.
-int64_t Splitter::mostRows(Operation *loop) {
-  int64_t most = 0;
-  loop->walk([&](Operation *inner) {
-    if (auto op = dyn_cast<GroupedMatmulOp>(inner)) {
-      auto bound = ValueBoundsConstraintSet::computeConstantBound(
-          presburger::BoundType::UB, ValueBoundsConstraintSet::Variable(op.getInit(), 0), nullptr, /*closedUB=*/true);
-      most = std::max(most, succeeded(bound) ? *bound : rt::gpuMostTileRows);
-    } else if (isa<AttentionOp>(inner)) {
-      most = rt::gpuMostTileRows;
-    }
-  });
-  return most;
-}
-
-static void setBlockRows(gpu::GPUFuncOp kernel, int64_t rows) {
-  auto attribute = IntegerAttr::get(IntegerType::get(kernel.getContext(), 64), rows);
-  kernel.walk([&](Operation *op) {
-    if (isa<GroupedMatmulOp, AttentionOp>(op))
-      op->setAttr(blockRowsAttr, attribute);
-  });
-}
-
-/// Launches `kernel`, which does `loop`, or one that does the same in smaller blocks: the one for the rows that the
-/// groups have on average, or the queries of a sequence, which is what the host can tell.
-void Splitter::launchByRows(Operation *loop, gpu::GPUFuncOp kernel, function_ref<void(gpu::GPUFuncOp)> launch) {
-  GroupedMatmulOp matmul;
-  AttentionOp attention;
-  loop->walk([&](GroupedMatmulOp op) { matmul = op; });
-  loop->walk([&](AttentionOp op) { attention = op; });
-  Location loc = loop->getLoc();
-  OpBuilder::InsertionGuard guard(host);
-  auto index = [&](int64_t value) -> Value { return arith::ConstantIndexOp::create(host, loc, value); };
-  // Blocks of `blockRows` for up to `most` of `rows`; what is launched next is for more.
-  auto launchSmaller = [&](int64_t blockRows, Value rows, Value most) {
-    auto smaller = cast<gpu::GPUFuncOp>(kernel->clone());
-    smaller.setName((kernel.getName() + "_" + Twine(blockRows) + "_rows").str());
-    setBlockRows(smaller, blockRows);
-    symbols.insert(smaller, std::next(kernel->getIterator()));
-    Value few = arith::CmpIOp::create(host, loc, arith::CmpIPredicate::ule, rows, most);
-    auto branch = scf::IfOp::create(host, loc, few, /*withElseRegion=*/true);
-    host.setInsertionPoint(branch.thenYield());
-    launch(smaller);
-    host.setInsertionPoint(branch.elseYield());
-  };
-
-  if (attention && chooseAttentionShape(attention, /*fewRows=*/true)) {
-    int64_t blockRows = rt::blockShapes().front().rows;
-    Value result = rootBuffer(attention.getInit());
-    if (cast<MemRefType>(result.getType()).getRank() == 4)
-      launchSmaller(blockRows, host.createOrFold<memref::DimOp>(loc, result, 1),
-                    index(blockRows / attention.getGroupSize()));
-  } else if (matmul) {
-    Value outs = rootBuffer(matmul.getInit()), weights = rootBuffer(matmul.getWeights().front());
-    std::vector<rt::ShapeChoice> choices = chooseMmaShapes(matmul, machine);
-    if (choices.size() > 1) {
-      Value rows = host.createOrFold<memref::DimOp>(loc, outs, 0),
-            groups = host.createOrFold<memref::DimOp>(loc, weights, 0);
-      for (const rt::ShapeChoice &choice : llvm::drop_end(choices))
-        launchSmaller(choice.shape.rows, rows, host.createOrFold<arith::MulIOp>(loc, groups, index(choice.rows)));
-    }
-  }
-  launch(kernel);
-}
-
-LogicalResult Splitter::emit(Segment &segment) {
-  Operation *last = segment.ops.back();
-  Location loc = last->getLoc();
-  MLIRContext *context = function.getContext();
-  auto loop = segment.place == Place::Forall ? ParallelLoop::from(last) : std::nullopt;
-  if (loop && last->getNumResults() > 0)
-    return last->emitOpError("expected a parallel loop without results");
-  bool shares = last->walk([](Operation *op) {
-                      return isa<GroupedMatmulOp, AttentionOp>(op) ? WalkResult::interrupt() : WalkResult::advance();
-                    })
-                    .wasInterrupted();
-  shares |= loop && !loopsOfWarps(last).empty();
-  bool schedules = llvm::any_of(segment.ops, llvm::IsaPred<ScheduleOp>);
-  Team team = segment.place == Place::Grid ? Team::Grid : (loop && shares) || schedules ? Team::Block : Team::Warp;
-  int64_t threads = schedules ? scheduleThreads : segment.place == Place::Serial ? warpSize : blockSize;
-  int64_t teamsPerBlock = team == Team::Warp ? threads / warpSize : 1;
-
+/// Moves the buffers of the bodies of `form` out of them, and says how much of a block's shared memory they may take.
+LogicalResult Splitter::placeScratch(KernelForm &form, int64_t &room) {
+  Operation *last = form.last();
   // Offsets of tiles never reach memory: the lowering of the product takes them as they are.
   last->walk([](memref::AllocOp alloc) {
     if (!isTileOffsets(alloc))
@@ -339,7 +279,6 @@ LogicalResult Splitter::emit(Segment &segment) {
     alloc.erase();
   });
 
-  // Buffers of the bodies.
   bool fits = true;
   auto place = [&](Operation *op) {
     return placeWorkerScratch(op, [&](Operation *alloc, StringRef reason) {
@@ -347,37 +286,38 @@ LogicalResult Splitter::emit(Segment &segment) {
       fits = false;
     });
   };
-  if (team == Team::Block)
+  if (form.team == Team::Block)
     for (Operation *inner : loopsOfWarps(last))
-      giveToWarps(inner, place(inner), threads / warpSize);
-  SmallVector<WorkerScratch> scratch;
-  for (Operation *op : segment.ops)
+      giveToWarps(inner, place(inner), form.threads / warpSize);
+  for (Operation *op : form.segment.ops)
     if (WorkerScratch memory = place(op); memory.memory)
-      scratch.push_back(memory);
-  if (!fits)
-    return failure();
-  int64_t blockRows = loop ? mostRows(last) : 0;
-  bool alwaysFew = blockRows > 0 && blockRows <= rt::blockShapes().front().rows;
-  int64_t room = mostShared;
+      form.scratch.push_back(memory);
+
+  room = mostShared;
   auto leaveRoom = [&](int64_t bytes) {
     room = std::min(room, std::max<int64_t>(allShared - bytes - leftForSchedule, 0));
   };
   last->walk([&](GroupedMatmulOp op) {
-    if (auto shape = findMmaShape(op, blockRows))
+    if (auto shape = findMmaShape(op, form.blockRows))
       leaveRoom(shape->sharedBytes());
   });
   last->walk([&](AttentionOp op) {
     if (auto shape = chooseAttentionShape(op, /*fewRows=*/false))
       leaveRoom(shape->sharedBytes());
   });
+  return success(fits);
+}
 
-  // Blocks of the grid.
-  host.setInsertionPointAfter(last);
-  Value one = arith::ConstantIndexOp::create(host, loc, 1), blocks = one;
-  bool known = loop && llvm::none_of(last->getOperands(), [&](Value bound) { return work.isDeviceValue(bound); });
-  if (segment.place == Place::Grid) {
+/// Blocks of the grid; `one` is the number 1.
+Value Splitter::countBlocks(const KernelForm &form, Value one) {
+  Operation *last = form.last();
+  Location loc = last->getLoc();
+  auto index = [&](int64_t value) -> Value { return arith::ConstantIndexOp::create(host, loc, value); };
+  if (form.segment.place == Place::Serial)
+    return one;
+  Value blocks;
+  if (form.segment.place == Place::Grid) {
     auto structured = cast<linalg::LinalgOp>(last);
-    SmallVector<OpFoldResult> sizes;
     Value elements = one;
     auto ranges = structured.createLoopRanges(host, loc);
     for (auto [range, type] : llvm::zip(ranges, structured.getIteratorTypesArray()))
@@ -385,95 +325,101 @@ LogicalResult Splitter::emit(Segment &segment) {
         elements =
             host.createOrFold<arith::MulIOp>(loc, elements, getValueOrCreateConstantIndexOp(host, loc, range.size));
     // A thread does a few elements.
-    blocks = arith::CeilDivUIOp::create(host, loc, elements, arith::ConstantIndexOp::create(host, loc, 4 * blockSize));
-  } else if (known) {
-    blocks = iterations(host, *loop, [](Value bound) { return bound; }, nullptr);
-    if (teamsPerBlock > 1)
-      blocks =
-          host.createOrFold<arith::CeilDivUIOp>(loc, blocks, arith::ConstantIndexOp::create(host, loc, teamsPerBlock));
-  } else if (loop) {
+    blocks = arith::CeilDivUIOp::create(host, loc, elements, index(4 * blockSize));
+  } else if (llvm::none_of(last->getOperands(), [&](Value bound) { return work.isDeviceValue(bound); })) {
+    blocks = iterations(host, *form.loop, [](Value bound) { return bound; }, nullptr);
+    if (form.teamsPerBlock > 1)
+      blocks = host.createOrFold<arith::CeilDivUIOp>(loc, blocks, index(form.teamsPerBlock));
+  } else {
     // How many iterations there are is known on the device alone: as many blocks as it runs at once.
     blocks = WorkersOp::create(host, loc);
   }
-  if (segment.place != Place::Serial) {
-    Value most = arith::ConstantIndexOp::create(host, loc, mostBlocks);
-    blocks = host.createOrFold<arith::MinUIOp>(loc, blocks, most);
-    blocks = host.createOrFold<arith::MaxUIOp>(loc, blocks, one);
-  }
+  blocks = host.createOrFold<arith::MinUIOp>(loc, blocks, index(mostBlocks));
+  return host.createOrFold<arith::MaxUIOp>(loc, blocks, one);
+}
 
-  // What the kernel takes.
+/// What the kernel takes: values of the host, and memory for the scratch that is more than `room`.
+LogicalResult Splitter::captureValues(KernelForm &form, Value blocks, int64_t room) {
+  Location loc = form.last()->getLoc();
   llvm::SetVector<Value> captured;
-  for (Operation *op : segment.ops) {
+  for (Operation *op : form.segment.ops) {
     SetVector<Value> used(op->operand_begin(), op->operand_end());
     getUsedValuesDefinedAbove(op->getRegions(), used);
     for (Value value : used)
-      if (llvm::none_of(scratch, [&](const WorkerScratch &memory) { return memory.memory == value; }))
-        collect(value, segment, captured);
+      if (llvm::none_of(form.scratch, [&](const WorkerScratch &memory) { return memory.memory == value; }))
+        collect(value, form.segment, captured);
     for (Value result : op->getResults())
-      if (isUsedLater(result, segment)) {
+      if (isUsedLater(result, form.segment)) {
         if (!work.isProduced(result))
           return op->emitOpError("expected device code that gives numbers to other device code but got ")
                  << result.getType();
         captured.insert(slotOf(result));
       }
   }
-  SmallVector<Value> memories; ///< in global memory, one for each of `scratch`; null where it is shared memory
-  for (const WorkerScratch &memory : scratch) {
+  for (const WorkerScratch &memory : form.scratch) {
     std::optional<int64_t> bytes = getConstantIntValue(memory.bytes);
-    if (bytes && *bytes * teamsPerBlock <= room) {
-      memories.push_back(nullptr);
+    if (bytes && *bytes * form.teamsPerBlock <= room) {
+      form.memories.push_back(nullptr);
       continue;
     }
     if (auto size = dyn_cast<Value>(memory.bytes)) {
       if (work.isDeviceValue(size))
-        return last->emitOpError("expected buffers in a parallel loop whose size is known on the host");
+        return form.last()->emitOpError("expected buffers in a parallel loop whose size is known on the host");
       captured.insert(size);
     }
     Value size = getValueOrCreateConstantIndexOp(host, loc, memory.bytes);
     size = arith::MulIOp::create(host, loc, size, blocks);
-    size = host.createOrFold<arith::MulIOp>(loc, size, arith::ConstantIndexOp::create(host, loc, teamsPerBlock));
+    size = host.createOrFold<arith::MulIOp>(loc, size, arith::ConstantIndexOp::create(host, loc, form.teamsPerBlock));
     auto type = MemRefType::get({ShapedType::kDynamic}, host.getI8Type());
-    memories.push_back(memref::AllocOp::create(host, loc, type, size, host.getI64IntegerAttr(64)));
-    captured.insert(memories.back());
+    form.memories.push_back(memref::AllocOp::create(host, loc, type, size, host.getI64IntegerAttr(64)));
+    captured.insert(form.memories.back());
   }
-  SmallVector<Capture> captures;
-  SmallVector<Value> operands;
   for (Value value : captured) {
-    captures.push_back(Capture::make(host, value));
-    llvm::append_range(operands, captures.back().parts);
+    form.captures.push_back(Capture::make(host, value));
+    llvm::append_range(form.operands, form.captures.back().parts);
   }
+  return success();
+}
 
-  // The kernel.
-  device = std::make_unique<OpBuilder>(context);
+/// The empty kernel; what it takes is mapped.
+gpu::GPUFuncOp Splitter::createKernel(const KernelForm &form) {
+  Location loc = form.last()->getLoc();
+  device = std::make_unique<OpBuilder>(function.getContext());
   OpBuilder &b = *device;
   mapping = IRMapping();
   b.setInsertionPointToEnd(kernels.getBody());
-  auto kernel = gpu::GPUFuncOp::create(b, loc, nameOf(segment), b.getFunctionType(TypeRange(ValueRange(operands)), {}));
+  auto kernel =
+      gpu::GPUFuncOp::create(b, loc, nameOf(form.segment), b.getFunctionType(TypeRange(ValueRange(form.operands)), {}));
   kernel->setAttr(gpu::GPUDialect::getKernelFuncAttrName(), b.getUnitAttr());
-  kernel.setKnownBlockSizeAttr(b.getDenseI32ArrayAttr({static_cast<int32_t>(threads), 1, 1}));
-  kernel->setAttr(teamAttr, b.getStringAttr(teamName(team)));
+  kernel.setKnownBlockSizeAttr(b.getDenseI32ArrayAttr({static_cast<int32_t>(form.threads), 1, 1}));
+  kernel->setAttr(teamAttr, b.getStringAttr(teamName(form.team)));
   b.setInsertionPointToEnd(&kernel.getBody().front());
   ArrayRef<BlockArgument> arguments = kernel.getArguments();
-  for (const Capture &capture : captures) {
+  for (const Capture &capture : form.captures) {
     SmallVector<Value> parts(arguments.take_front(capture.parts.size()));
     arguments = arguments.drop_front(parts.size());
     mapping.map(capture.value, capture.rebuild(b, parts));
   }
-  auto end = gpu::ReturnOp::create(b, loc);
-  b.setInsertionPoint(end);
+  b.setInsertionPoint(gpu::ReturnOp::create(b, loc));
+  return kernel;
+}
 
+/// Emits what the kernel does.
+void Splitter::fillKernel(KernelForm &form, gpu::GPUFuncOp kernel) {
+  OpBuilder &b = *device;
+  Location loc = form.last()->getLoc();
   Value block = gpu::BlockIdOp::create(b, loc, gpu::Dimension::x), inBlock, first = block;
   Value teams = gpu::GridDimOp::create(b, loc, gpu::Dimension::x);
-  if (teamsPerBlock > 1) {
+  if (form.teamsPerBlock > 1) {
     Value width = arith::ConstantIndexOp::create(b, loc, warpSize);
     inBlock = arith::DivUIOp::create(b, loc, gpu::ThreadIdOp::create(b, loc, gpu::Dimension::x), width);
-    Value factor = arith::ConstantIndexOp::create(b, loc, teamsPerBlock);
+    Value factor = arith::ConstantIndexOp::create(b, loc, form.teamsPerBlock);
     first = arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, block, factor), inBlock);
     teams = arith::MulIOp::create(b, loc, teams, factor);
   }
   // Where a team's part of the scratch memory begins.
   SmallVector<std::pair<Value, Value>> places;
-  for (auto [memory, global] : llvm::zip_equal(scratch, memories)) {
+  for (auto [memory, global] : llvm::zip_equal(form.scratch, form.memories)) {
     Value base, at;
     if (global) {
       Value size = isa<Value>(memory.bytes) ? mapping.lookup(cast<Value>(memory.bytes))
@@ -482,8 +428,8 @@ LogicalResult Splitter::emit(Segment &segment) {
       at = arith::MulIOp::create(b, loc, first, size);
     } else {
       int64_t bytes = *getConstantIntValue(memory.bytes);
-      auto space = gpu::AddressSpaceAttr::get(context, gpu::AddressSpace::Workgroup);
-      auto type = MemRefType::get({bytes * teamsPerBlock}, b.getI8Type(), AffineMap(), space);
+      auto space = gpu::AddressSpaceAttr::get(b.getContext(), gpu::AddressSpace::Workgroup);
+      auto type = MemRefType::get({bytes * form.teamsPerBlock}, b.getI8Type(), AffineMap(), space);
       Value shared = kernel.addWorkgroupAttribution(type, loc);
       kernel.setWorkgroupAttributionAttr(kernel.getNumWorkgroupAttributions() - 1, "llvm.align",
                                          b.getI64IntegerAttr(128));
@@ -496,19 +442,19 @@ LogicalResult Splitter::emit(Segment &segment) {
     places.emplace_back(base, at);
   }
 
-  if (loop) {
-    openLoop(*loop, first, teams);
+  if (form.loop) {
+    openLoop(*form.loop, first, teams);
     SetVector<Value> used;
-    getUsedValuesDefinedAbove(last->getRegions(), used);
+    getUsedValuesDefinedAbove(form.last()->getRegions(), used);
     for (Value value : used)
       materialize(value);
-    for (Operation &op : loop->body().without_terminator())
+    for (Operation &op : form.loop->body().without_terminator())
       b.clone(op, mapping);
   } else {
-    for (Operation *op : segment.ops) {
+    for (Operation *op : form.segment.ops) {
       cloneOp(op);
       for (Value result : op->getResults())
-        if (isUsedLater(result, segment))
+        if (isUsedLater(result, form.segment))
           memref::StoreOp::create(b, loc, mapping.lookup(result), mapping.lookup(slotOf(result)), ValueRange());
     }
   }
@@ -520,26 +466,60 @@ LogicalResult Splitter::emit(Segment &segment) {
         view.getByteShiftMutable().assign(shift);
       }
   SmallVector<Operation *> warps;
-  if (team == Team::Block)
+  if (form.team == Team::Block)
     warps = loopsOfWarps(kernel);
   kernel.walk<WalkOrder::PostOrder>([&](Operation *op) {
     if (auto nested = ParallelLoop::from(op); nested && !llvm::is_contained(warps, op))
       makeSequential(*nested);
   });
-  if (alwaysFew)
-    setBlockRows(kernel, rt::blockShapes().front().rows);
+}
 
+KernelForm::KernelForm(Segment &segment) : segment(segment) {
+  if (segment.place == Place::Forall) {
+    loop = ParallelLoop::from(last());
+    blockRows = mostBlockRows(last());
+  }
+  auto isShared = [](Operation *op) {
+    return isa<GroupedMatmulOp, AttentionOp>(op) ? WalkResult::interrupt() : WalkResult::advance();
+  };
+  bool shares = last()->walk(isShared).wasInterrupted() || (loop && !loopsOfWarps(last()).empty());
+  bool schedules = llvm::any_of(segment.ops, llvm::IsaPred<ScheduleOp>);
+  team = segment.place == Place::Grid ? Team::Grid : (loop && shares) || schedules ? Team::Block : Team::Warp;
+  threads = schedules ? scheduleThreads : segment.place == Place::Serial ? warpSize : blockSize;
+  teamsPerBlock = team == Team::Warp ? threads / warpSize : 1;
+}
+
+LogicalResult Splitter::emit(Segment &segment) {
+  KernelForm form(segment);
+  Operation *last = form.last();
+  Location loc = last->getLoc();
+  if (form.loop && last->getNumResults() > 0)
+    return last->emitOpError("expected a parallel loop without results");
+  int64_t room = 0;
+  if (failed(placeScratch(form, room)))
+    return failure();
+  host.setInsertionPointAfter(last);
+  Value one = arith::ConstantIndexOp::create(host, loc, 1), blocks = countBlocks(form, one);
+  if (failed(captureValues(form, blocks, room)))
+    return failure();
+  gpu::GPUFuncOp kernel = createKernel(form);
+  fillKernel(form, kernel);
   symbols.insert(kernel);
-  Value width = arith::ConstantIndexOp::create(host, loc, threads);
+
+  Value width = arith::ConstantIndexOp::create(host, loc, form.threads);
   auto launch = [&](gpu::GPUFuncOp function) {
     gpu::LaunchFuncOp::create(host, loc, function, gpu::KernelDim3{blocks, one, one}, gpu::KernelDim3{width, one, one},
-                              /*dynamicSharedMemorySize=*/nullptr, operands);
+                              /*dynamicSharedMemorySize=*/nullptr, form.operands);
   };
-  if (loop && !alwaysFew)
-    launchByRows(last, kernel, launch);
-  else
+  int64_t fewRows = rt::blockShapes().front().rows;
+  if (form.blockRows > fewRows) {
+    launchByRows(host, last, kernel, symbols, machine, launch);
+  } else {
+    if (form.blockRows > 0)
+      setBlockRows(kernel, fewRows);
     launch(kernel);
-  for (const WorkerScratch &memory : scratch)
+  }
+  for (const WorkerScratch &memory : form.scratch)
     done.push_back(memory.memory.getDefiningOp());
   llvm::append_range(done, segment.ops);
   return success();
