@@ -63,7 +63,8 @@ void moe::launchByRows(OpBuilder &host, Operation *loop, gpu::GPUFuncOp kernel, 
   if (attention && chooseAttentionShape(attention, /*fewRows=*/true)) {
     int64_t blockRows = rt::blockShapes().front().rows;
     Value result = rootBuffer(attention.getInit());
-    if (cast<MemRefType>(result.getType()).getRank() == 4)
+    // A block has all heads of a group.
+    if (cast<MemRefType>(result.getType()).getRank() == 4 && attention.getGroupSize() <= blockRows)
       launchSmaller(blockRows, host.createOrFold<memref::DimOp>(loc, result, 1),
                     index(blockRows / attention.getGroupSize()));
   } else if (matmul) {

@@ -131,7 +131,9 @@ class Case:
                 got, counted = self.run(part, keys, values, past + first, self.options.seeds[0])
                 kernels |= set(counted)
                 expect(got == [rows[first:last] for rows in results[0]], f"{where}: other bits for queries {first} to {last} alone")
-        expect(len(kernels) == 2, f"expected a kernel for few and one for many rows but got {kernels}")
+        # The heads of a group share a block, which has 16 rows in the kernel for few.
+        expected = 2 if self.heads <= 16 * self.groups else 1
+        expect(len(kernels) == expected, f"expected {expected} kernels, for few rows and for many, but got {kernels}")
         return f"within {worst:.1e} of float64, the same bits in parts"
 
 
