@@ -462,8 +462,10 @@ llvm::Error Compilation::run() {
       return error;
     if (last == phase)
       return writeText([&](llvm::raw_ostream &stream) { model.module->print(stream); });
-    if (phase == Phase::Fuse && !options.reference)
+    if (phase == Phase::Fuse && !options.reference) {
       stages = collectStages(*model.module);
+      countStoredBytes(model.info.costs, stages);
+    }
     if (phase == Phase::Pack)
       if (llvm::Error error = takeParameters())
         return error;

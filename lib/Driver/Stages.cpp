@@ -395,3 +395,14 @@ std::vector<EntryLaunches> moe::countLaunches(ModuleOp module) {
                          launchesOf(function.getBody(), false, symbols)});
   return entries;
 }
+
+void moe::countStoredBytes(llvm::MutableArrayRef<EntryCost> costs, const std::vector<EntryStages> &entries) {
+  for (EntryCost &cost : costs) {
+    double bytes = 0;
+    for (const Stage &stage : stagesOf(entries, cost.entry))
+      if (stage.groups > 1)
+        bytes += stage.repeats * stage.groupBytes;
+    if (bytes > 0 && cost.moeLayers > 0)
+      cost.expertBytes = bytes / double(cost.moeLayers);
+  }
+}

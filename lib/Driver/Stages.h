@@ -4,6 +4,7 @@
 #ifndef MOE_LIB_DRIVER_STAGES_H
 #define MOE_LIB_DRIVER_STAGES_H
 
+#include "moe/Frontend/Model.h"
 #include "moe/Runtime/GpuCostModel.h"
 
 #include "mlir/IR/BuiltinOps.h"
@@ -31,6 +32,10 @@ struct EntryStages {
 /// of kind Rows what is between them (routing, combine, element-wise). Calls are followed. What depends on parameters
 /// alone is no stage: it is computed at compile time.
 std::vector<EntryStages> collectStages(mlir::ModuleOp module);
+
+/// Corrects `expertBytes` in `costs` where stages say what is read of an expert: its weights may be stored in fewer
+/// bits than the frontend saw.
+void countStoredBytes(llvm::MutableArrayRef<EntryCost> costs, const std::vector<EntryStages> &entries);
 
 /// The stages called `entry`; none if there is no such entry.
 std::vector<rt::Stage> stagesOf(const std::vector<EntryStages> &entries, llvm::StringRef entry);

@@ -157,8 +157,7 @@ private:
     auto bytes = [](Value value) { return getElementTypeOrSelf(value).getIntOrFloatBitWidth() / 8.0; };
     stage.rowBytes = bytes(op.getX());
     stage.weightBytes = op.getFormat() ? op.getCodeBits() / 8.0 : bytes(op.getWeights().front());
-    stage.groups = op.getNumExperts();
-    return rt::chooseTiles(stage, machine).rows;
+    return rt::chooseTileRows(stage, machine);
   }
 
   rt::Machine machine = rt::defaultMachine();

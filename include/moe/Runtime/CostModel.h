@@ -187,25 +187,15 @@ struct TileStage {
   int64_t weights = 1;    // that share the rows (gate and up: 2)
   double rowBytes = 2;    // of an element of the rows
   double weightBytes = 2; // of an element of the weights
-  int64_t groups = 1, choices = 1;
-};
-
-/// How to tile it.
-struct TileChoice {
-  int64_t rows = 256; // of a tile, at most: a power of two from 16 to 256
-  int64_t panels = 1; // of 16 columns (of each weight) in one task
-  /// The second product with its weighted combine in one, a token at a time, is expected to be faster than both one
-  /// after the other for calls of at most this many tokens. 0: never.
-  int64_t fusedCombineTokens = 0;
 };
 
 /// Columns of a panel of packed weights.
 constexpr int64_t panelColumns = 16;
 
-/// Tiles of `stage` on `machine`. Rows: as many as let their block stay in half of L2, so that the weights are read
-/// seldom; where even few do not fit, 256, with the rows read again for each pair of panels, if that moves less.
-/// Panels: enough for a task of about 128 KiB of weights, in pairs where there are pairs. Never changes a result.
-TileChoice chooseTiles(const TileStage &stage, const Machine &machine = defaultMachine());
+/// Most rows of a tile of `stage` on `machine`, a power of two from 16 to 256: as many as let their block stay in half
+/// of L2, so that the weights are read seldom; where even few do not fit, 256, with the rows read again for each pair
+/// of panels, if that moves less. Never changes a result.
+int64_t chooseTileRows(const TileStage &stage, const Machine &machine = defaultMachine());
 
 } // namespace moe::rt
 

@@ -241,13 +241,8 @@ double totalSeconds(const std::vector<StageCost> &costs) {
 // Choices
 //===----------------------------------------------------------------------===//
 
-namespace {
-
-constexpr int64_t leastRows = 16, mostRows = 256;
-constexpr double taskBytes = 128 << 10;
-constexpr int64_t mostFusedTokens = 64;
-
-int64_t chooseRows(const TileStage &stage, const Machine &machine) {
+int64_t chooseTileRows(const TileStage &stage, const Machine &machine) {
+  constexpr int64_t leastRows = 16, mostRows = 256;
   double rowSize = double(stage.depth) * stage.rowBytes;
   double groupSize = double(stage.columns * stage.depth * stage.weights) * stage.weightBytes;
   int64_t best = mostRows;
@@ -266,40 +261,6 @@ int64_t chooseRows(const TileStage &stage, const Machine &machine) {
     }
   }
   return best;
-}
-
-int64_t choosePanels(const TileStage &stage) {
-  int64_t panels = std::max<int64_t>((stage.columns + panelColumns - 1) / panelColumns, 1);
-  double panelSize = double(panelColumns * stage.depth * stage.weights) * stage.weightBytes;
-  int64_t wanted = std::clamp<int64_t>(int64_t(std::ceil(taskBytes / std::max(panelSize, 1.0))), 1, panels);
-  return std::min(wanted + wanted % 2, panels);
-}
-
-int64_t chooseFusedTokens(const TileStage &stage, const Machine &machine) {
-  double groupSize = double(stage.columns * stage.depth * stage.weights) * stage.weightBytes;
-  int threads = machine.threads;
-  int64_t limit = 0;
-  for (int64_t tokens = 1; tokens <= mostFusedTokens; ++tokens) {
-    // Token by token the weights are read for each choice, not once for each expert; the rows of the product are
-    // neither written nor read, and a parallel loop is saved.
-    double more = double(tokens * stage.choices) - expectedGroups(stage.groups, stage.choices, double(tokens));
-    double rows = 2.0 * double(tokens * stage.choices * stage.columns) * sizeof(float);
-    double saved = rows / machine.readBandwidth(rows, threads) + machine.loopOverhead(threads);
-    if (more * groupSize / machine.readBandwidth(double(stage.groups) * groupSize, threads) >= saved)
-      break;
-    limit = tokens;
-  }
-  return limit;
-}
-
-} // namespace
-
-TileChoice chooseTiles(const TileStage &stage, const Machine &machine) {
-  TileChoice choice;
-  choice.rows = chooseRows(stage, machine);
-  choice.panels = choosePanels(stage);
-  choice.fusedCombineTokens = chooseFusedTokens(stage, machine);
-  return choice;
 }
 
 } // namespace moe::rt

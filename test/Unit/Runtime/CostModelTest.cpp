@@ -180,37 +180,15 @@ TEST(CostModel, RowTilesFitHalfOfL2) {
   stage.columns = 1024;
   stage.depth = 2048;
   stage.weights = 2;
-  stage.groups = 64;
-  stage.choices = 8;
-  EXPECT_EQ(chooseTiles(stage).rows, 256); // 1 MiB of 2 MiB
+  EXPECT_EQ(chooseTileRows(stage), 256); // 1 MiB of 2 MiB
   Machine smaller = defaultMachine();
   smaller.l2Bytes = 1 << 20;
-  EXPECT_EQ(chooseTiles(stage, smaller).rows, 128);
+  EXPECT_EQ(chooseTileRows(stage, smaller), 128);
   stage.depth = 128;
-  EXPECT_EQ(chooseTiles(stage).rows, 256);
+  EXPECT_EQ(chooseTileRows(stage), 256);
   // 14336 deep: rows that fit would be so few that the weights were read all the time.
-  stage = {4096, 14336, 1, 2, 2, 8, 2};
-  EXPECT_EQ(chooseTiles(stage).rows, 256);
-}
-
-TEST(CostModel, PanelsMakeTasksWorthTheirOverhead) {
-  TileStage stage{1024, 2048, 2, 2, 2, 64, 8};
-  EXPECT_EQ(chooseTiles(stage).panels, 2); // 128 KiB each, in pairs
-  stage = {96, 128, 2, 2, 2, 16, 2};
-  EXPECT_EQ(chooseTiles(stage).panels, 6); // all of them
-  stage.columns = 16;
-  EXPECT_EQ(chooseTiles(stage).panels, 1);
-  stage.columns = 5;
-  EXPECT_EQ(chooseTiles(stage).panels, 1);
-}
-
-TEST(CostModel, CombineIsFusedForFewTokens) {
-  // One token reads every expert once either way; with large experts two already share too much.
-  EXPECT_EQ(chooseTiles({2048, 1024, 1, 2, 2, 64, 8}).fusedCombineTokens, 1);
-  // Every token has the only expert: fusing would read it twice for two tokens.
-  EXPECT_EQ(chooseTiles({2048, 1024, 1, 2, 2, 1, 1}).fusedCombineTokens, 1);
-  // Tiny experts that tokens hardly share.
-  EXPECT_GT(chooseTiles({64, 16, 1, 2, 2, 4096, 1}).fusedCombineTokens, 8);
+  stage = {4096, 14336, 1, 2, 2};
+  EXPECT_EQ(chooseTileRows(stage), 256);
 }
 
 TEST(CostModel, ArithmeticsHaveNames) {
