@@ -4,6 +4,7 @@
 #include "Stages.h"
 
 #include "dialect/Moe/IR/MoeOps.h"
+#include "moe/Conversion/StageLocation.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -126,12 +127,13 @@ public:
   std::vector<StageInfo> visit(func::FuncOp function);
 
 private:
-  void add(StageInfo info);
+  void add(Operation *op, StageInfo info);
+  void merge(StageInfo info);
   void addProduct(GroupedMatmulOp op);
   void addAttention(AttentionOp op);
   void addExperts(ExpertsOp op);
   void addLinalg(linalg::LinalgOp op);
-  void addRows(StringRef name, double bytes, double operations, bool isLoop);
+  void addRows(Operation *op, StringRef name, double bytes, double operations, bool isLoop);
 
   SymbolTable symbols;
   DenseMap<Operation *, std::vector<StageInfo>> known;
@@ -147,7 +149,13 @@ auto key(const Stage &stage) {
 
 } // namespace
 
-void Collector::add(StageInfo info) {
+/// Adds the stage that `op` is, and names it in the op's location.
+void Collector::add(Operation *op, StageInfo info) {
+  setStage(op, info.stage.name);
+  merge(std::move(info));
+}
+
+void Collector::merge(StageInfo info) {
   for (StageInfo &other : *current)
     if (key(other.stage) == key(info.stage) && other.fused == info.fused && other.columns == info.columns &&
         other.depth == info.depth) {
@@ -203,7 +211,8 @@ void Collector::addProduct(GroupedMatmulOp op) {
     fused.push_back(epilogue);
   Type element = getElementTypeOrSelf(op.getX().getType());
   bool onTensorCores = element.isBF16() || element.isF16();
-  add({std::move(stage), llvm::join(fused, ", "), onTensorCores ? columns * weights : 0, onTensorCores ? depth : 0});
+  add(op,
+      {std::move(stage), llvm::join(fused, ", "), onTensorCores ? columns * weights : 0, onTensorCores ? depth : 0});
 }
 
 void Collector::addAttention(AttentionOp op) {
@@ -216,7 +225,7 @@ void Collector::addAttention(AttentionOp op) {
   stage.positionBytes = rowBytes(keys) + rowBytes(op.getCachedValues().getType());
   stage.pairOperations = 4 * heads * size; // scores and weighted sum
   stage.window = op.getWindow().value_or(0);
-  add({std::move(stage), ""});
+  add(op, {std::move(stage), ""});
 }
 
 /// Experts that stay a loop: every parameter of two dimensions is taken for a matrix.
@@ -240,10 +249,11 @@ void Collector::addExperts(ExpertsOp op) {
     stage.rowBytes += rowBytes(rows.getType());
   for (Value result : op->getResults())
     stage.rowBytes += rowBytes(result.getType());
-  add({std::move(stage), "not cut"});
+  add(op, {std::move(stage), "not cut"});
 }
 
-void Collector::addRows(StringRef name, double bytes, double operations, bool isLoop) {
+void Collector::addRows(Operation *op, StringRef name, double bytes, double operations, bool isLoop) {
+  setStage(op, name);
   auto [place, isNew] = rowStages.try_emplace(name, current->size());
   if (isNew) {
     Stage stage;
@@ -279,7 +289,7 @@ void Collector::addLinalg(linalg::LinalgOp op) {
     stage.groupBytes = weightBytes;
     stage.rowBytes = bytes;
     stage.rowOperations = 2 * iterations;
-    return add({std::move(stage), ""});
+    return add(op, {std::move(stage), ""});
   }
   double operations = 0;
   for (Operation &scalar : op.getBlock()->without_terminator())
@@ -287,7 +297,7 @@ void Collector::addLinalg(linalg::LinalgOp op) {
   bool isRouting = has<TopKOp>(neighbours(op, /*forward=*/true)) || has<TopKOp>(neighbours(op, /*forward=*/false));
   // Phase tile puts an op that only one other reads into that one's loop.
   bool isLoop = !op->hasOneUse() || !isa<linalg::LinalgOp>(*op->user_begin());
-  addRows(isRouting ? "routing" : "element-wise", bytes, iterations * operations, isLoop);
+  addRows(op, isRouting ? "routing" : "element-wise", bytes, iterations * operations, isLoop);
 }
 
 std::vector<StageInfo> Collector::visit(func::FuncOp function) {
@@ -304,29 +314,30 @@ std::vector<StageInfo> Collector::visit(func::FuncOp function) {
         .Case([&](ExpertsOp experts) { addExperts(experts); })
         .Case([&](TopKOp select) {
           double experts = knownSize(select.getSelectionKeys().getType());
-          addRows("routing", experts * 4, experts * 2, true);
+          addRows(select, "routing", experts * 4, experts * 2, true);
         })
         .Case([&](PlanOp plan) {
           double choices = knownSize(plan.getIndices().getType());
-          addRows("routing", choices * 12, choices * 4, true);
+          addRows(plan, "routing", choices * 12, choices * 4, true);
         })
         .Case([&](CombineOp combine) {
           double choices = knownSize(combine.getSlots().getType());
           double columns = knownSize(combine.getResult().getType());
-          addRows("combine", choices * columns * elementBytes(combine.getYs().getType()) + columns * 4,
+          addRows(combine, "combine", choices * columns * elementBytes(combine.getYs().getType()) + columns * 4,
                   2 * choices * columns, true);
         })
         .Case([&](linalg::SoftmaxOp softmax) {
           double size = knownSize(softmax.getInput().getType());
           bool isRouting = has<TopKOp>(neighbours(softmax, /*forward=*/true));
-          addRows(isRouting ? "routing" : "element-wise", 2 * rowBytes(softmax.getInput().getType()), 5 * size, true);
+          addRows(softmax, isRouting ? "routing" : "element-wise", 2 * rowBytes(softmax.getInput().getType()), 5 * size,
+                  true);
         })
         .Case([&](func::CallOp call) {
           auto callee = symbols.lookup<func::FuncOp>(call.getCallee());
           if (!callee || callee.isExternal())
             return;
           for (const StageInfo &info : visit(callee))
-            add(info);
+            merge(info);
         })
         .Case([&](linalg::LinalgOp other) { addLinalg(other); });
     // The body of a product or of experts is part of the stage.

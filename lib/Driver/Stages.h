@@ -30,7 +30,8 @@ struct EntryStages {
 
 /// Reads the stages off a module after phase fuse: matrix products, attention, experts that were not cut, and as stages
 /// of kind Rows what is between them (routing, combine, element-wise). Calls are followed. What depends on parameters
-/// alone is no stage: it is computed at compile time.
+/// alone is no stage: it is computed at compile time. The ops' locations then name their stages (StageLocation.h), for
+/// pass moe-mark-stages.
 std::vector<EntryStages> collectStages(mlir::ModuleOp module);
 
 /// Corrects `expertBytes` in `costs` where stages say what is read of an expert: its weights may be stored in fewer

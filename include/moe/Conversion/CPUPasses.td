@@ -285,6 +285,25 @@ def LowerWorkers : Pass<"moe-lower-workers", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::func::FuncDialect"];
 }
 
+def MarkStages : Pass<"moe-mark-stages", "::mlir::ModuleOp"> {
+  let summary = "tell the runtime which stage of the cost model begins";
+  let description = [{
+    The driver names the stages of an entry after phase fuse, in the locations of the ops (StageLocation.h). Ahead of each
+    outermost loop, and each destination-style op that stands alone, whose location names another stage than the one before
+    it, a call of the runtime's `moe_rt_stage` is put, with the name. `bench --stages` compares the times between these calls with the
+    predicted ones.
+
+    ```mlir
+    scf.forall ... loc(fused<"gate/up">["layer.mlir":7:3])
+    // becomes
+    %name = llvm.mlir.addressof @moe_stage : !llvm.ptr
+    call @moe_rt_stage(%name) : (!llvm.ptr) -> ()
+    scf.forall ...
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::func::FuncDialect"];
+}
+
 def OutlineParallel : Pass<"moe-outline-parallel", "::mlir::ModuleOp"> {
   let summary = "turn parallel loops into functions called through moe_rt_parallel_for";
   let description = [{

@@ -30,6 +30,10 @@ void moe_rt_parallel_for(MoeLoopBody body, void *context, int64_t count, int64_t
 /// Threads that share a parallel loop, the caller's included; at least 1.
 int64_t moe_rt_worker_count(void);
 
+/// A stage of the cost model begins (docs/CostModel.md): what follows, until the next call, is part of it. `name` is a
+/// null-terminated string that stays valid. Does nothing unless times are being taken (StageTimes.h).
+void moe_rt_stage(const char *name);
+
 /// Ends the process with a message on standard error and exit status 3: generated code found an input that breaks the
 /// contract of the entry (an expert index out of range, say). `message` is a null-terminated string.
 [[noreturn]] void moe_rt_fail(const char *message);

@@ -36,6 +36,7 @@ void moe::addNarrowFloatEmulation(OpPassManager &pm) {
 
 void moe::addKernelPasses(OpPassManager &pm, std::optional<ArrayRef<std::string>> levels) {
   // What is the same at all levels comes before there is a clone for each.
+  pm.addPass(createMarkStages());
   pm.addPass(createExpandCopies());
   pm.addPass(createRowReductionsToVectors());
   pm.addPass(createElementwiseToVectors());

@@ -174,7 +174,7 @@ void addCommands(CLI::App &app, CommandLine &line) {
       ->type_name("LIST");
   bench->add_option("--threads", line.benchThreads, "thread counts: 1,2")->type_name("LIST");
   bench->add_option("--entry", line.bench.entry, "entry function; default: main, or all")->type_name("NAME");
-  bench->add_flag("--stages", line.bench.stages, "list the predicted time of each stage");
+  bench->add_flag("--stages", line.bench.stages, "list the time of each stage, predicted and measured");
   bench->add_flag("--counters", line.bench.counters,
                   "count what kernels do on the emulator (--run-on=host) instead of measuring time");
   bench->add_flag("--calibrate", line.bench.calibrate,

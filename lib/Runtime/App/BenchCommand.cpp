@@ -6,8 +6,10 @@
 #include "Commands.h"
 #include "KernelCounters.h"
 #include "Progress.h"
+#include "moe/Runtime/Abi.h"
 #include "moe/Runtime/Error.h"
 #include "moe/Runtime/LanguageModel.h"
+#include "moe/Runtime/StageTimes.h"
 #include "moe/Runtime/ThreadPool.h"
 
 #include <algorithm>
@@ -29,10 +31,11 @@ constexpr int64_t decodePast = 128; // positions in the cache of a decode step
 struct Cell {
   std::string entry, isa;
   int64_t tokens = 0, threads = 0;
-  double median = 0, fastest = 0; // seconds
-  double flops = 0, bytes = 0;    // of one call
-  double roofline = 0;            // share of the limit reached
-  std::vector<StageCost> stages;  // predicted
+  double median = 0, fastest = 0;  // seconds
+  double flops = 0, bytes = 0;     // of one call
+  double roofline = 0;             // share of the limit reached
+  std::vector<StageCost> stages;   // predicted
+  std::vector<StageTime> measured; // seconds of one call, where they were asked for
   size_t repetitions = 0;
 };
 
@@ -203,6 +206,25 @@ std::vector<Tensor> measure(const Prepared &prepared, Cell &cell) {
   return results;
 }
 
+/// Seconds of each stage in one call: the mean of calls of their own, as the clock is read often. Empty if the code
+/// names no stages.
+std::vector<StageTime> measureStages(const Prepared &prepared) {
+  int calls = 0;
+  auto start = std::chrono::steady_clock::now();
+  listenToStages();
+  while (calls < leastRepetitions || secondsSince(start) < secondsPerCell) {
+    prepared.call();
+    moe_rt_stage("");
+    ++calls;
+  }
+  std::vector<StageTime> times = takeStageTimes();
+  if (times.size() == 1)
+    return {};
+  for (StageTime &time : times)
+    time.seconds /= calls;
+  return times;
+}
+
 std::vector<const EntryInfo *> chooseEntries(const Manifest &manifest, const std::string &name) {
   if (!name.empty())
     return {&manifest.entry(name)};
@@ -221,6 +243,37 @@ const char *boundOf(const StageCost &cost) {
   return cost.memorySeconds >= cost.computeSeconds ? "memory" : "compute";
 }
 
+/// What is shown of a stage. The code tells stages apart by name alone, so those of one name are one.
+struct StageRow {
+  StageCost cost; // sums
+  double predicted = 0;
+  std::optional<double> measured;
+};
+
+std::vector<StageRow> rowsOf(const Cell &cell) {
+  std::vector<StageRow> rows;
+  auto rowOf = [&](const std::string &name) -> StageRow & {
+    for (StageRow &row : rows)
+      if (row.cost.name == name)
+        return row;
+    rows.emplace_back().cost.name = name;
+    return rows.back();
+  };
+  for (const StageCost &stage : cell.stages) {
+    StageRow &row = rowOf(stage.name);
+    row.predicted += stage.seconds();
+    row.cost.weightBytes += stage.weightBytes;
+    row.cost.activationBytes += stage.activationBytes;
+    row.cost.operations += stage.operations;
+    row.cost.memorySeconds += stage.memorySeconds;
+    row.cost.computeSeconds += stage.computeSeconds;
+    row.cost.overheadSeconds += stage.overheadSeconds;
+  }
+  for (const StageTime &time : cell.measured)
+    rowOf(time.name.empty() ? "other" : time.name).measured = time.seconds;
+  return rows;
+}
+
 Json describe(const Cell &cell) {
   Json object = {{"entry", cell.entry},
                  {"tokens", cell.tokens},
@@ -237,23 +290,30 @@ Json describe(const Cell &cell) {
     return object;
   object["predicted_ms"] = totalSeconds(cell.stages) * 1e3;
   Json stages = Json::array();
-  for (const StageCost &stage : cell.stages)
-    stages.push_back({{"name", stage.name},
-                      {"predicted_ms", stage.seconds() * 1e3},
-                      {"bound", boundOf(stage)},
-                      {"flops", stage.operations},
-                      {"weight_bytes", stage.weightBytes},
-                      {"activation_bytes", stage.activationBytes}});
+  for (const StageRow &row : rowsOf(cell)) {
+    stages.push_back({{"name", row.cost.name},
+                      {"predicted_ms", row.predicted * 1e3},
+                      {"bound", boundOf(row.cost)},
+                      {"flops", row.cost.operations},
+                      {"weight_bytes", row.cost.weightBytes},
+                      {"activation_bytes", row.cost.activationBytes}});
+    if (row.measured)
+      stages.back()["measured_ms"] = *row.measured * 1e3;
+  }
   object["stages"] = std::move(stages);
   return object;
 }
 
 std::string stageTable(const Cell &cell) {
-  std::string text = format("%s, %lld tokens, %lld threads: %.3f ms predicted\n", cell.entry.c_str(),
-                            (long long)cell.tokens, (long long)cell.threads, totalSeconds(cell.stages) * 1e3);
-  for (const StageCost &stage : cell.stages)
-    text += format("  %-18s %12.3f ms  %-8s %10.3f MFLOP %10.3f MB\n", stage.name.c_str(), stage.seconds() * 1e3,
-                   boundOf(stage), stage.operations * 1e-6, stage.bytes() * 1e-6);
+  std::string text =
+      format("%s, %lld tokens, %lld threads: %.3f ms predicted\n  %-18s %12s %12s  %-8s %16s %13s\n",
+             cell.entry.c_str(), (long long)cell.tokens, (long long)cell.threads, totalSeconds(cell.stages) * 1e3,
+             "stage", "predicted ms", "measured ms", "bound", "operations", "bytes");
+  for (const StageRow &row : rowsOf(cell)) {
+    std::string measured = row.measured ? format("%.3f", *row.measured * 1e3) : "-";
+    text += format("  %-18s %12.3f %12s  %-8s %10.3f MFLOP %10.3f MB\n", row.cost.name.c_str(), row.predicted * 1e3,
+                   measured.c_str(), boundOf(row.cost), row.cost.operations * 1e-6, row.cost.bytes() * 1e-6);
+  }
   return text;
 }
 
@@ -329,6 +389,8 @@ void benchCommand(const Model &model, const BenchOptions &options) {
           cell.threads = count;
           Prepared prepared = prepareCall(model, *entry, length);
           std::vector<Tensor> results = measure(prepared, cell);
+          if (options.stages)
+            cell.measured = measureStages(prepared);
           Call call;
           call.tokens = double(length);
           call.past = double(prepared.past);

@@ -50,7 +50,7 @@ struct BenchOptions {
   std::vector<int64_t> threads; // empty: the number in force
   std::string entry;            // empty: main, or all entries
   bool calibrate = false;       // measure the machine and leave
-  bool stages = false;          // list what is predicted of each stage
+  bool stages = false;          // list what is predicted of each stage, and measure it
   bool counters = false;        // count what kernels do instead of measuring time
   bool json = false;
 };

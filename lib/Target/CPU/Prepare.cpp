@@ -88,6 +88,7 @@ static llvm::Error defineRuntime(llvm::orc::LLJIT &jit) {
   define("_mlir_memref_to_llvm_aligned_alloc", &_mlir_memref_to_llvm_aligned_alloc);
   define("_mlir_memref_to_llvm_free", &_mlir_memref_to_llvm_free);
   define("moe_rt_parallel_for", &moe_rt_parallel_for);
+  define("moe_rt_stage", &moe_rt_stage);
   define("moe_rt_fail", &moe_rt_fail);
   if (llvm::Error error = jit.getMainJITDylib().define(llvm::orc::absoluteSymbols(std::move(symbols))))
     return error;

@@ -347,11 +347,26 @@ TEST_F(BenchCommand, PredictsEveryStage) {
   }
   EXPECT_EQ(out["results"][1]["stages"][1]["weight_bytes"], 10000 * met.size());
 
+  EXPECT_FALSE(stages[0].contains("measured_ms"));
+
   Outcome text = run({"bench", "--tokens", "2", "--stages"}, noCalibration());
   EXPECT_EQ(text.status, 0) << text.err;
   EXPECT_NE(text.out.find("predicted ms"), std::string::npos) << text.out;
   EXPECT_NE(text.out.find("measured now"), std::string::npos) << text.out;
   EXPECT_NE(text.out.find("\n  gate/up "), std::string::npos) << text.out;
+}
+
+TEST_F(BenchCommand, MeasuresStages) {
+  json cell =
+      runJson({"bench", "--tokens", "4", "--threads", "1", "--stages", "--json"}, noCalibration())["results"][0];
+  ASSERT_EQ(cell["stages"].size(), 5u);
+  EXPECT_EQ(cell["stages"][0]["name"], "router");
+  EXPECT_GT(cell["stages"][0]["measured_ms"].get<double>(), 0);
+  EXPECT_LT(cell["stages"][0]["measured_ms"].get<double>(), 10 * cell["median_ms"].get<double>());
+  EXPECT_FALSE(cell["stages"][1].contains("measured_ms")); // never began
+  EXPECT_EQ(cell["stages"][4]["name"], "other");
+  EXPECT_EQ(cell["stages"][4]["flops"], 0);
+  EXPECT_GT(cell["stages"][4]["measured_ms"].get<double>(), 0);
 }
 
 TEST_F(BenchCommand, CalibratesThisMachine) {
