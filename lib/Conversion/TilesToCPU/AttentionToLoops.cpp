@@ -12,6 +12,7 @@
 #include "MicroKernelBuilder.h"
 #include "VectorTranspose.h"
 #include "dialect/Moe/IR/MoeOps.h"
+#include "lib/Conversion/Common/NarrowFloats.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"

@@ -10,8 +10,8 @@
 
 #include "moe/Conversion/Passes.h"
 
-#include "Epilogue.h"
 #include "RowLoops.h"
+#include "lib/Conversion/Common/Epilogue.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Utils/Utils.h"

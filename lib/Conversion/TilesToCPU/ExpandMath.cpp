@@ -4,7 +4,7 @@
 
 #include "moe/Conversion/Passes.h"
 
-#include "MathFunctions.h"
+#include "lib/Conversion/Common/MathFunctions.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"

@@ -5,6 +5,7 @@
 #include "GatheredRows.h"
 
 #include "MicroKernelBuilder.h"
+#include "lib/Conversion/Common/NarrowFloats.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"

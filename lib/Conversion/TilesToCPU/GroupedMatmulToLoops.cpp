@@ -8,11 +8,12 @@
 
 #include "moe/Conversion/Passes.h"
 
-#include "Epilogue.h"
 #include "KernelRecipe.h"
 #include "MicroKernelBuilder.h"
 #include "QuantizedKernels.h"
 #include "dialect/Moe/IR/MoeOps.h"
+#include "lib/Conversion/Common/Epilogue.h"
+#include "lib/Conversion/Common/NarrowFloats.h"
 #include "moe/Conversion/IsaLevels.h"
 
 #include "mlir/Dialect/AMX/AMXDialect.h"
@@ -233,13 +234,7 @@ void Lowering::lowerPlain(Value group, Value begin, Value end) {
                                           }
                                           scf::YieldOp::create(b, loc, next);
                                         });
-      SmallVector<Value> arguments(product.getResults());
-      for (Value scalars : op.getRowScalars())
-        arguments.push_back(memref::LoadOp::create(b, loc, scalars, row));
-      for (Value scalars : op.getColumnScalars())
-        arguments.push_back(memref::LoadOp::create(b, loc, scalars, ValueRange{group, column}));
-      Value result = cloneScalarEpilogue(b, op.getEpilogue().front(), arguments);
-      memref::StoreOp::create(b, loc, result, op.getInit(), ValueRange{row, column});
+      storeElement(b, op, product.getResults(), group, row, column);
     });
   });
 }

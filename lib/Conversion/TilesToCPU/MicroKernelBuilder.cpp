@@ -5,6 +5,7 @@
 #include "MicroKernelBuilder.h"
 
 #include "dialect/Moe/IR/MoeOps.h"
+#include "lib/Conversion/Common/NarrowFloats.h"
 #include "moe/Conversion/IsaLevels.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -22,17 +23,6 @@ static constexpr int64_t panelWidth = GroupedMatmulOp::panelWidth;
 
 /// The last two dimensions of weights packed in pairs, [.., 16, 2], as one.
 static SmallVector<ReassociationIndices> collapsePairs() { return {{0}, {1}, {2}, {3, 4}}; }
-
-bool moe::isExtendableToF32(Type type) { return type.isF32() || type.isBF16() || type.isF16(); }
-
-Value moe::extendToF32(OpBuilder &b, Location loc, Value value) {
-  if (getElementTypeOrSelf(value.getType()).isF32())
-    return value;
-  Type type = b.getF32Type();
-  if (auto vector = dyn_cast<VectorType>(value.getType()))
-    type = vector.clone(type);
-  return arith::ExtFOp::create(b, loc, type, value);
-}
 
 LogicalResult MicroKernelBuilder::check(GroupedMatmulOp op) {
   bool pairs = op.getWeightRank() == 5;

@@ -113,12 +113,6 @@ private:
   bool neon; ///< dot products are those of Arm, of 128 bits
 };
 
-/// `value` (f32, bf16 or f16; scalar or vector) as f32.
-mlir::Value extendToF32(mlir::OpBuilder &b, mlir::Location loc, mlir::Value value);
-
-/// Whether extendToF32 takes elements of this type.
-bool isExtendableToF32(mlir::Type type);
-
 } // namespace moe
 
 #endif // MOE_LIB_CONVERSION_TILESTOCPU_MICROKERNELBUILDER_H

@@ -3,8 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "LoopCalls.h"
-#include "Outlining.h"
-#include "WorkerScratch.h"
+#include "lib/Conversion/Common/Outlining.h"
+#include "lib/Conversion/Common/WorkerScratch.h"
 
 #include "moe/Conversion/Passes.h"
 

@@ -5,6 +5,7 @@
 #include "QuantizedKernels.h"
 
 #include "dialect/Moe/IR/MoeOps.h"
+#include "lib/Conversion/Common/NarrowFloats.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"

@@ -4,8 +4,9 @@
 
 #include "moe/Conversion/Passes.h"
 
-#include "Epilogue.h"
 #include "RowLoops.h"
+#include "lib/Conversion/Common/Epilogue.h"
+#include "lib/Conversion/Common/ReductionIdentity.h"
 
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -29,17 +30,6 @@ using namespace moe;
 
 /// Rows that are reduced in order at a time: an addition takes four cycles, and each waits for the one before.
 static constexpr int64_t neighbours = 4;
-
-/// What leaves any other number unchanged when `combine` takes both; none for an operation we do not split into lanes.
-static std::optional<APFloat> identityOf(Operation *combine) {
-  const llvm::fltSemantics &f32 = APFloat::IEEEsingle();
-  return llvm::TypeSwitch<Operation *, std::optional<APFloat>>(combine)
-      .Case<arith::AddFOp>([&](auto) { return APFloat::getZero(f32, /*Negative=*/true); }) // keeps -0
-      .Case<arith::MaximumFOp>([&](auto) { return APFloat::getInf(f32, /*Negative=*/true); })
-      .Case<arith::MinimumFOp>([&](auto) { return APFloat::getInf(f32); })
-      .Case<arith::MaxNumFOp, arith::MinNumFOp>([&](auto) { return APFloat::getQNaN(f32); })
-      .Default([](Operation *) { return std::nullopt; });
-}
 
 namespace {
 /// A linalg op whose only reduction is over the innermost dimension.
@@ -88,7 +78,8 @@ Operation *RowReduction::matchLanes() {
     return nullptr;
   BlockArgument old = op.getRegionOutputArgs().front();
   Operation *combine = op.getBlock()->getTerminator()->getOperand(0).getDefiningOp();
-  if (!old.getType().isF32() || !old.hasOneUse() || !combine || *old.user_begin() != combine || !identityOf(combine))
+  if (!old.getType().isF32() || !old.hasOneUse() || !combine || *old.user_begin() != combine ||
+      !getReductionIdentity(combine))
     return nullptr;
   for (OpOperand *input : op.getDpsInputOperands())
     if (isa<MemRefType>(input->get().getType()) && accessOf(*input) == Access::Other)
@@ -193,7 +184,7 @@ void RowReduction::reduceInLanes(Operation *combine) {
   Value initial = load(init, nullptr);
   SmallVector<Value> same = loadSame();
   auto type = VectorType::get({lanes}, b.getF32Type());
-  Value sums = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(type, *identityOf(combine)));
+  Value sums = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(type, *getReductionIdentity(combine)));
 
   AffineExpr size = b.getAffineSymbolExpr(0);
   OpFoldResult whole = affine::makeComposedFoldedAffineApply(b, loc, size.floorDiv(lanes) * lanes, {length});

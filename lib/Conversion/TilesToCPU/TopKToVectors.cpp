@@ -6,6 +6,7 @@
 
 #include "MicroKernelBuilder.h"
 #include "dialect/Moe/IR/MoeOps.h"
+#include "lib/Conversion/Common/NarrowFloats.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"

@@ -25,7 +25,7 @@
 
 #include "Kernel.h"
 #include "MmaKernelBuilder.h"
-#include "lib/Conversion/TilesToCPU/MathFunctions.h"
+#include "lib/Conversion/Common/MathFunctions.h"
 
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"

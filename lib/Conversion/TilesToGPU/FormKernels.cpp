@@ -12,8 +12,8 @@
 #include "TileOffsets.h"
 #include "WarpLoops.h"
 #include "dialect/Moe/IR/MoeOps.h"
-#include "lib/Conversion/TilesToCPU/Outlining.h"
-#include "lib/Conversion/TilesToCPU/WorkerScratch.h"
+#include "lib/Conversion/Common/Outlining.h"
+#include "lib/Conversion/Common/WorkerScratch.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Utils/Utils.h"

@@ -10,7 +10,7 @@
 #include "TensorCoreBuilder.h"
 #include "TileOffsets.h"
 #include "dialect/Moe/IR/MoeOps.h"
-#include "lib/Conversion/TilesToCPU/Epilogue.h"
+#include "lib/Conversion/Common/Epilogue.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
@@ -107,13 +107,7 @@ static void lowerToThreads(GroupedMatmulOp op, int64_t blockSize) {
         }
         scf::YieldOp::create(b, loc, next);
       });
-  SmallVector<Value> arguments(product.getResults());
-  for (Value scalars : op.getRowScalars())
-    arguments.push_back(memref::LoadOp::create(b, loc, scalars, row));
-  for (Value scalars : op.getColumnScalars())
-    arguments.push_back(memref::LoadOp::create(b, loc, scalars, ValueRange{group, column}));
-  Value result = cloneScalarEpilogue(b, op.getEpilogue().front(), arguments);
-  memref::StoreOp::create(b, loc, result, op.getInit(), ValueRange{row, column});
+  storeElement(b, op, product.getResults(), group, row, column);
 }
 
 namespace {

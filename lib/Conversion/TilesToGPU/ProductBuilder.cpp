@@ -5,7 +5,7 @@
 #include "ProductBuilder.h"
 
 #include "TileOffsets.h"
-#include "lib/Conversion/TilesToCPU/Epilogue.h"
+#include "lib/Conversion/Common/Epilogue.h"
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"

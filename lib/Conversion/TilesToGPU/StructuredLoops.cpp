@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "StructuredLoops.h"
+#include "lib/Conversion/Common/ReductionIdentity.h"
 
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -16,24 +17,6 @@ using namespace moe;
 
 /// Shorter reductions are done by one thread.
 static constexpr int64_t shortReduction = 8;
-
-/// What leaves any other number unchanged when `combine` takes both; none for an operation that lanes do not share.
-static std::optional<TypedAttr> identityOf(Operation *combine) {
-  OpBuilder b(combine->getContext());
-  Type type = combine->getResult(0).getType();
-  if (isa<arith::MaxSIOp>(combine) && (type.isInteger(32) || type.isInteger(64)))
-    return b.getIntegerAttr(type, APInt::getSignedMinValue(type.getIntOrFloatBitWidth()));
-  if (!type.isF32())
-    return std::nullopt;
-  const llvm::fltSemantics &f32 = APFloat::IEEEsingle();
-  auto attribute = [&](const APFloat &value) -> std::optional<TypedAttr> { return b.getFloatAttr(type, value); };
-  return llvm::TypeSwitch<Operation *, std::optional<TypedAttr>>(combine)
-      .Case<arith::AddFOp>([&](auto) { return attribute(APFloat::getZero(f32, /*Negative=*/true)); }) // keeps -0
-      .Case<arith::MaximumFOp>([&](auto) { return attribute(APFloat::getInf(f32, /*Negative=*/true)); })
-      .Case<arith::MinimumFOp>([&](auto) { return attribute(APFloat::getInf(f32)); })
-      .Case<arith::MaxNumFOp, arith::MinNumFOp>([&](auto) { return attribute(APFloat::getQNaN(f32)); })
-      .Default([](Operation *) { return std::nullopt; });
-}
 
 /// `value` of the lane whose number differs by `distance`; 64 bits are two words.
 static Value fromOtherLane(OpBuilder &b, Location loc, Value value, int32_t distance) {
@@ -125,7 +108,7 @@ Operation *TeamLoops::matchLanes() {
   Block &body = *op.getBlock();
   Value old = body.getArguments().back();
   Operation *combine = body.getTerminator()->getOperand(0).getDefiningOp();
-  if (!combine || !old.hasOneUse() || *old.getUsers().begin() != combine || !identityOf(combine))
+  if (!combine || !old.hasOneUse() || *old.getUsers().begin() != combine || !getReductionIdentity(combine))
     return nullptr;
   return combine;
 }
@@ -216,7 +199,7 @@ void TeamLoops::distribute() {
 void TeamLoops::reduceInLanes(Operation *combine) {
   unsigned loop = reductions.front();
   nest(parallel, {}, [&](ValueRange) -> SmallVector<Value> {
-    Value identity = arith::ConstantOp::create(b, loc, *identityOf(combine));
+    Value identity = arith::ConstantOp::create(b, loc, *getReductionIdentity(combine));
     auto lanes = scf::ForOp::create(b, loc, numbers.thread, sizeOf(loop), numbers.count, ValueRange{identity});
     position[loop] = lanes.getInductionVar();
     {

@@ -5,7 +5,7 @@
 #include "moe/Conversion/Passes.h"
 
 #include "dialect/Moe/IR/MoeOps.h"
-#include "lib/Conversion/TilesToCPU/MicroKernelBuilder.h"
+#include "lib/Conversion/Common/NarrowFloats.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"

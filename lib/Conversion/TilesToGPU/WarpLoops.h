@@ -4,7 +4,7 @@
 #ifndef MOE_LIB_CONVERSION_TILESTOGPU_WARPLOOPS_H
 #define MOE_LIB_CONVERSION_TILESTOGPU_WARPLOOPS_H
 
-#include "lib/Conversion/TilesToCPU/WorkerScratch.h"
+#include "lib/Conversion/Common/WorkerScratch.h"
 
 namespace moe {
 

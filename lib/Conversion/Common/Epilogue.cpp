@@ -4,6 +4,8 @@
 
 #include "Epilogue.h"
 
+#include "dialect/Moe/IR/MoeOps.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -20,6 +22,17 @@ Value moe::cloneScalarEpilogue(OpBuilder &b, Block &epilogue, ValueRange argumen
   for (Operation &op : epilogue.without_terminator())
     b.clone(op, mapping);
   return mapping.lookupOrDefault(epilogue.getTerminator()->getOperand(0));
+}
+
+void moe::storeElement(OpBuilder &b, GroupedMatmulOp op, ValueRange sums, Value group, Value row, Value column) {
+  Location loc = op.getLoc();
+  SmallVector<Value> arguments(sums);
+  for (Value scalars : op.getRowScalars())
+    arguments.push_back(memref::LoadOp::create(b, loc, scalars, row));
+  for (Value scalars : op.getColumnScalars())
+    arguments.push_back(memref::LoadOp::create(b, loc, scalars, ValueRange{group, column}));
+  Value result = cloneScalarEpilogue(b, op.getEpilogue().front(), arguments);
+  memref::StoreOp::create(b, loc, result, op.getInit(), ValueRange{row, column});
 }
 
 namespace {

@@ -1,8 +1,8 @@
 //===- WorkerScratch.h - memory of a worker in a parallel loop ------*- C++ -*-===//
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#ifndef MOE_LIB_CONVERSION_TILESTOCPU_WORKERSCRATCH_H
-#define MOE_LIB_CONVERSION_TILESTOCPU_WORKERSCRATCH_H
+#ifndef MOE_LIB_CONVERSION_COMMON_WORKERSCRATCH_H
+#define MOE_LIB_CONVERSION_COMMON_WORKERSCRATCH_H
 
 #include "mlir/IR/Builders.h"
 
@@ -35,4 +35,4 @@ mlir::FailureOr<mlir::OpFoldResult> estimateWork(mlir::OpBuilder &b, mlir::Opera
 
 } // namespace moe
 
-#endif // MOE_LIB_CONVERSION_TILESTOCPU_WORKERSCRATCH_H
+#endif // MOE_LIB_CONVERSION_COMMON_WORKERSCRATCH_H

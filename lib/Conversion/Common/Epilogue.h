@@ -1,12 +1,19 @@
 //===- Epilogue.h - the epilogue of a grouped matmul on vectors -----*- C++ -*-===//
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#ifndef MOE_LIB_CONVERSION_TILESTOCPU_EPILOGUE_H
-#define MOE_LIB_CONVERSION_TILESTOCPU_EPILOGUE_H
+#ifndef MOE_LIB_CONVERSION_COMMON_EPILOGUE_H
+#define MOE_LIB_CONVERSION_COMMON_EPILOGUE_H
 
 #include "mlir/IR/Builders.h"
 
 namespace moe {
+
+class GroupedMatmulOp;
+
+/// Emits the epilogue of one element of `op`, on buffers, from its `sums` (one per weight): loads the scalars of row
+/// `row` and of column `column` of `group`, computes, and stores the result there.
+void storeElement(mlir::OpBuilder &b, GroupedMatmulOp op, mlir::ValueRange sums, mlir::Value group, mlir::Value row,
+                  mlir::Value column);
 
 /// Clones the scalar block `epilogue` with its arguments replaced by `arguments`; returns the value it yields.
 mlir::Value cloneScalarEpilogue(mlir::OpBuilder &b, mlir::Block &epilogue, mlir::ValueRange arguments);
@@ -21,4 +28,4 @@ mlir::Value cloneVectorEpilogue(mlir::OpBuilder &b, mlir::Block &epilogue, mlir:
 
 } // namespace moe
 
-#endif // MOE_LIB_CONVERSION_TILESTOCPU_EPILOGUE_H
+#endif // MOE_LIB_CONVERSION_COMMON_EPILOGUE_H

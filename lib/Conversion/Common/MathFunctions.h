@@ -7,8 +7,8 @@
 // test/Conversion/TilesToCPU/math-accuracy.mlir.
 //
 //===----------------------------------------------------------------------===//
-#ifndef MOE_LIB_CONVERSION_TILESTOCPU_MATHFUNCTIONS_H
-#define MOE_LIB_CONVERSION_TILESTOCPU_MATHFUNCTIONS_H
+#ifndef MOE_LIB_CONVERSION_COMMON_MATHFUNCTIONS_H
+#define MOE_LIB_CONVERSION_COMMON_MATHFUNCTIONS_H
 
 #include "mlir/IR/Builders.h"
 
@@ -44,4 +44,4 @@ private:
 
 } // namespace moe
 
-#endif // MOE_LIB_CONVERSION_TILESTOCPU_MATHFUNCTIONS_H
+#endif // MOE_LIB_CONVERSION_COMMON_MATHFUNCTIONS_H

@@ -1,8 +1,8 @@
 //===- Outlining.h - parallel loops as functions of their own -------*- C++ -*-===//
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#ifndef MOE_LIB_CONVERSION_TILESTOCPU_OUTLINING_H
-#define MOE_LIB_CONVERSION_TILESTOCPU_OUTLINING_H
+#ifndef MOE_LIB_CONVERSION_COMMON_OUTLINING_H
+#define MOE_LIB_CONVERSION_COMMON_OUTLINING_H
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/OpDefinition.h"
@@ -38,4 +38,4 @@ struct Capture {
 
 } // namespace moe
 
-#endif // MOE_LIB_CONVERSION_TILESTOCPU_OUTLINING_H
+#endif // MOE_LIB_CONVERSION_COMMON_OUTLINING_H
