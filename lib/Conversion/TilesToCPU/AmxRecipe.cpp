@@ -39,6 +39,8 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
+#include <numeric>
+
 using namespace mlir;
 using namespace moe;
 
@@ -49,6 +51,8 @@ static constexpr int64_t maxBlockRows = 256, maxBlockBytes = 1 << 20;
 static constexpr int64_t maxSumBytes = 2 << 20;
 /// Tile registers.
 static constexpr int64_t registers = 8;
+/// Memory is read fastest in that many streams.
+static constexpr int64_t memoryStreams = 8;
 
 AmxRecipe::AmxRecipe(GroupedMatmulOp op)
     : KernelRecipe(op.getLoc()), op(op), depth(op.getDepth()), isInteger(op.isInteger()),
@@ -249,17 +253,23 @@ void AmxRecipe::prefetchLines(OpBuilder &b, Value group, Value panel, int64_t co
 
 /// One row tile: the lines of the panels' tiles some steps ahead, to the first-level cache, and the next panels to the
 /// second, each from its begin and from its middle: memory serves eight streams faster than four. More: a share of the
-/// panels of the next step, to the second-level cache, so that all rows together fetch them all.
+/// panels of the next step, to the second-level cache, in eight streams, so that all rows together fetch them all.
 void AmxRecipe::prefetchPanels(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
                                const Depth &range, Value k) {
   int64_t linesOfTile = this->linesOfTile();
   Value next = add(b, panels.first, panels.count); // panels lie one after the other
   if (tiles.lines) {
+    // Position p of all that is fetched is line p / streams of part p % streams of each panel.
+    int64_t streams = std::gcd(linesOfTile, std::max<int64_t>(memoryStreams / (weightCount() * panels.count), 1));
+    Value part = divide(b, multiplyBy(b, range.count, linesOfTile), streams);
+    Value begin = multiplyBy(b, range.begin, linesOfTile);
     Value first = add(b, multiplyBy(b, tiles.first, blockTiles), multiplyBy(b, k, tiles.count));
     first = arith::MulIOp::create(b, loc, first, tiles.lines);
-    first = add(b, first, multiplyBy(b, range.begin, linesOfTile));
-    loop(b, first, add(b, first, multiplyBy(b, tiles.lines, tiles.count)), 1,
-         [&](OpBuilder &b, Value line) { prefetchLines(b, rows.group, next, panels.count, line, /*locality=*/2); });
+    loop(b, first, add(b, first, multiplyBy(b, tiles.lines, tiles.count)), 1, [&](OpBuilder &b, Value position) {
+      Value inPart = add(b, begin, divide(b, position, streams));
+      Value line = arith::MulIOp::create(b, loc, remainder(b, position, streams), part);
+      prefetchLines(b, rows.group, next, panels.count, add(b, inPart, line), /*locality=*/2);
+    });
     return;
   }
   constexpr int64_t stepsAhead = 2, streams = 2;
