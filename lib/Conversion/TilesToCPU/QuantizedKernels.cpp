@@ -350,27 +350,39 @@ Value CodeKernelBuilder::lookUpPairs(OpBuilder &b, Value codes, unsigned pair) c
   return intrinsic(b, loc, "llvm.x86.avx512.permvar.hi.512", words, {table, indices});
 }
 
-/// As decode8Bits in words of 16 bits: all but the smallest numbers have their bits in place, those are in a table.
+/// As decode8Bits in words of 16 bits: all but the smallest numbers have their bits in place, those are in a table. The
+/// pair's codes are the low bytes, or the high ones, which have their sign in place.
 Value CodeKernelBuilder::decodePairs(OpBuilder &b, Value codes, unsigned pair) const {
   auto words = VectorType::get({2 * panelWidth}, b.getI16Type());
   auto splat = [&](int32_t value) -> Value {
     return arith::ConstantOp::create(b, loc, DenseElementsAttr::get(words, static_cast<int16_t>(value)));
   };
-  Value code = vector::BitCastOp::create(b, loc, words, codes); // the pair's in the low bytes
-  if (pair)
-    code = arith::ShRUIOp::create(b, loc, code, splat(8));
+  Value code = vector::BitCastOp::create(b, loc, words, codes), low = code, sign = code, magnitude;
+  if (pair) {
+    low = arith::ShRUIOp::create(b, loc, code, splat(8));
+    magnitude = arith::AndIOp::create(b, loc, arith::ShRUIOp::create(b, loc, code, splat(4)), splat(0x7f0));
+  } else {
+    sign = arith::ShLIOp::create(b, loc, code, splat(8));
+    magnitude = arith::ShLIOp::create(b, loc, arith::AndIOp::create(b, loc, code, splat(0x7f)), splat(4));
+  }
   SmallVector<int16_t> smallest(2 * panelWidth, 0);
   for (int mantissa = 0; mantissa < 8; ++mantissa)
     smallest[mantissa] = static_cast<int16_t>(llvm::bit_cast<uint32_t>(float(mantissa) / 512) >> 16);
   Value table = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(words, ArrayRef<int16_t>(smallest)));
-  Value small = intrinsic(b, loc, "llvm.x86.avx512.permvar.hi.512", words, {table, code});
-  Value number = arith::ShLIOp::create(b, loc, arith::AndIOp::create(b, loc, code, splat(0x7f)), splat(4));
-  number = arith::AddIOp::create(b, loc, number, splat(120 << 7));
-  Value exponent = arith::AndIOp::create(b, loc, code, splat(0x78));
+  Value small = intrinsic(b, loc, "llvm.x86.avx512.permvar.hi.512", words, {table, low});
+  Value number = arith::AddIOp::create(b, loc, magnitude, splat(120 << 7));
+  Value exponent = arith::AndIOp::create(b, loc, code, splat(pair ? 0x7800 : 0x78));
   Value isSmall = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, exponent, splat(0));
   number = arith::SelectOp::create(b, loc, isSmall, small, number);
-  Value sign = arith::ShLIOp::create(b, loc, arith::AndIOp::create(b, loc, code, splat(0x80)), splat(8));
-  return arith::OrIOp::create(b, loc, number, sign);
+  return arith::OrIOp::create(b, loc, number, arith::AndIOp::create(b, loc, sign, splat(0x8000)));
+}
+
+/// A bf16 is the high half of an f32.
+Value CodeKernelBuilder::halfOfPairs(OpBuilder &b, Value pairs, bool odd) const {
+  Value lanes = vector::BitCastOp::create(b, loc, lanesOf(b.getI32Type()), pairs);
+  Value bits = odd ? Value(arith::AndIOp::create(b, loc, lanes, splat(b, loc, -65536)))
+                   : Value(arith::ShLIOp::create(b, loc, lanes, splat(b, loc, 16)));
+  return vector::BitCastOp::create(b, loc, lanesOf(b.getF32Type()), bits);
 }
 
 SmallVector<Value> CodeKernelBuilder::loadPairs(OpBuilder &b, size_t w, Value group, Value panel, Value step) const {
@@ -410,7 +422,7 @@ void CodeKernelBuilder::prefetchNext(OpBuilder &b, Value group, ValueRange panel
 SmallVector<Value> CodeKernelBuilder::multiplyStep(OpBuilder &b, ValueRange rows, Value group, ValueRange panels,
                                                    Value step, unsigned count, ValueRange partialSums) const {
   size_t rowCount = rows.size(), panelCount = weights.size() * panels.size();
-  SmallVector<Value> sums(partialSums), codes;
+  SmallVector<Value> sums(partialSums), codes, pairs(panelCount);
   for (Value weight : weights)
     for (Value panel : panels)
       codes.push_back(loadStep(b, loc, weight, group, panel, step));
@@ -426,7 +438,13 @@ SmallVector<Value> CodeKernelBuilder::multiplyStep(OpBuilder &b, ValueRange rows
       Value element = extendToF32(b, loc, memref::LoadOp::create(b, loc, rows[row], k));
       return vector::BroadcastOp::create(b, loc, lanesOf(b.getF32Type()), element);
     };
-    auto decodePanel = [&](size_t panel) { return decode(b, codes[panel], code); };
+    auto decodePanel = [&](size_t panel) {
+      if (bits == 4 || !hasLookup)
+        return decode(b, codes[panel], code);
+      if (code % 2 == 0)
+        pairs[panel] = decodePairs(b, codes[panel], code / 2);
+      return halfOfPairs(b, pairs[panel], code % 2);
+    };
     auto chain = MutableArrayRef(sums).drop_front(code % chainCount() * rowCount * panelCount);
     auto add = [&](size_t row, size_t panel, Value x, Value w) {
       Value &sum = chain[panel * rowCount + row];

@@ -69,6 +69,8 @@ private:
   /// Those of k = 2 pair and the next, as bf16 in 32 lanes of 16 bits.
   mlir::Value lookUpPairs(mlir::OpBuilder &b, mlir::Value codes, unsigned pair) const;
   mlir::Value decodePairs(mlir::OpBuilder &b, mlir::Value codes, unsigned pair) const;
+  /// The even or the odd numbers of such pairs, as f32.
+  mlir::Value halfOfPairs(mlir::OpBuilder &b, mlir::Value pairs, bool odd) const;
   /// The first `count` k of a step: for each chain, its sums.
   llvm::SmallVector<mlir::Value> multiplyStep(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
                                               mlir::ValueRange panels, mlir::Value step, unsigned count,
