@@ -13,14 +13,20 @@
 using namespace mlir;
 using namespace moe;
 
+static constexpr int64_t tileRegisters = 8;
+
 void AmxRecipe::decodeTile(OpBuilder &b, Value group, const PanelBlock &panels, Value k, Value to, int64_t room,
                            bool fetches) {
-  constexpr int64_t tilesAhead = 16;
   int64_t lineCount = linesOfTile(), pairs = codes->codesOfStep() / 2;
   Value firstLine = multiplyBy(b, k, lineCount), end = index(b, lineCount);
-  auto forLines = [&](Value begin, Value end,
+  SmallVector<Value> panelIndices;
+  for (int64_t p = 0; p < panels.count; ++p)
+    panelIndices.push_back(add(b, panels.first, p));
+  auto forLines = [&](Value begin, Value end, bool fetches,
                       function_ref<void(OpBuilder &, Value line, int64_t slot, Value to)> body) {
     loop(b, begin, end, 1, [&](OpBuilder &b, Value line) {
+      if (fetches)
+        codes->prefetchCodes(b, group, panelIndices, add(b, firstLine, line));
       Value toLine = add(b, to, multiplyBy(b, line, pairs * tileDepth));
       for (int64_t slot = 0; slot < weightCount() * panels.count; ++slot)
         body(b, line, slot, add(b, toLine, slot * room * tileSize));
@@ -32,18 +38,14 @@ void AmxRecipe::decodeTile(OpBuilder &b, Value group, const PanelBlock &panels, 
     Value left = subtract(b, index(b, linesOfPanel), firstLine), whole = end;
     end = arith::MinSIOp::create(b, loc, left, whole);
     Value zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(VectorType::get({tileDepth}, element)));
-    forLines(end, whole, [&](OpBuilder &b, Value, int64_t, Value to) {
+    forLines(end, whole, /*fetches=*/false, [&](OpBuilder &b, Value, int64_t, Value to) {
       for (int64_t pair = 0; pair < pairs; ++pair)
         vector::StoreOp::create(b, loc, zeros, decoded, add(b, to, pair * tileDepth));
     });
   }
-  forLines(index(b, 0), end, [&](OpBuilder &b, Value line, int64_t slot, Value to) {
-    Value step = add(b, firstLine, line), panel = add(b, panels.first, slot % panels.count);
+  forLines(index(b, 0), end, fetches, [&](OpBuilder &b, Value line, int64_t slot, Value to) {
+    Value step = add(b, firstLine, line), panel = panelIndices[slot % panels.count];
     int64_t w = slot / panels.count;
-    if (fetches)
-      memref::PrefetchOp::create(b, loc, weights[w],
-                                 ValueRange{group, panel, add(b, step, tilesAhead * lineCount), index(b, 0)},
-                                 /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
     for (auto [pair, both] : llvm::enumerate(codes->loadPairs(b, w, group, panel, step)))
       vector::StoreOp::create(b, loc, both, decoded, add(b, to, int64_t(pair) * tileDepth));
   });
@@ -57,41 +59,42 @@ void AmxRecipe::multiplyGroup(OpBuilder &b, const RowTiles &tiles, int64_t panel
     return amx::TileLoadOp::create(b, loc, operandType, decoded, ValueRange{add(b, at, p * room * tileSize)},
                                    index(b, tileDepth));
   };
-  auto store = [&](Value product, int64_t i) {
-    amx::TileStoreOp::create(b, loc, products, ValueRange{index(b, i * sumsOfTile)}, product, index(b, panelWidth));
-  };
-  // Adds the products of tile `tile` of K; those with no sum yet start at zero.
-  auto addProducts = [&](OpBuilder &b, Value tile, Value at, MutableArrayRef<Value> sums,
-                         function_ref<void(int64_t)> done) {
+  // Adds the products of tile `tile` of K. First all loads that there are registers for, then all multiplications:
+  // where another thread shares the core they do not overlap, and each change from one to the other waits.
+  auto addProducts = [&](OpBuilder &b, Value tile, Value at, MutableArrayRef<Value> sums) {
     Value offset = add(b, tiles.start, arith::MulIOp::create(b, loc, tile, tiles.tileStep).getResult());
-    SmallVector<Value> rowTiles;
+    SmallVector<Value> rowTiles, weightTiles;
     for (int64_t t = 0; t < tiles.count; ++t)
       rowTiles.push_back(amx::TileLoadOp::create(b, loc, operandType, packed, ValueRange{add(b, offset, t * tileSize)},
                                                  tiles.rowStep));
+    int64_t room = tileRegisters - tiles.count - int64_t(sums.size());
+    for (int64_t p = 0; p < std::min(panelCount, room); ++p)
+      weightTiles.push_back(loadWeight(b, at, p));
     for (int64_t p = 0; p < panelCount; ++p) {
-      Value weight = loadWeight(b, at, p);
       for (int64_t t = 0; t < tiles.count; ++t) {
         Value &sum = sums[t * panelCount + p];
-        if (!sum)
-          sum = amx::TileZeroOp::create(b, loc, productType);
-        sum = amx::TileMulFOp::create(b, loc, productType, rowTiles[t], weight, sum);
-        done(t * panelCount + p);
+        sum = amx::TileMulFOp::create(b, loc, productType, rowTiles[t], weightTiles[p], sum);
       }
+      if (int64_t next = weightTiles.size(); next < panelCount)
+        weightTiles.push_back(loadWeight(b, at, next));
     }
   };
-  SmallVector<Value> sums(tiles.count * panelCount);
-  if (groupTiles == 1)
-    return addProducts(b, k, from, sums, [&](int64_t i) { store(sums[i], i); });
-  for (Value &sum : sums)
-    sum = amx::TileZeroOp::create(b, loc, productType);
-  auto body = [&](OpBuilder &b, Location, Value tile, ValueRange arguments) {
-    SmallVector<Value> next(arguments);
-    addProducts(b, tile, add(b, from, multiplyBy(b, subtract(b, tile, k), tileSize)), next, [](int64_t) {});
-    scf::YieldOp::create(b, loc, next);
-  };
-  auto loop = scf::ForOp::create(b, loc, k, end, index(b, 1), sums, body);
-  for (auto [i, product] : llvm::enumerate(loop.getResults()))
-    store(product, int64_t(i));
+  SmallVector<Value> sums;
+  for (int64_t i = 0; i < tiles.count * panelCount; ++i)
+    sums.push_back(amx::TileZeroOp::create(b, loc, productType));
+  if (groupTiles == 1) {
+    addProducts(b, k, from, sums);
+  } else {
+    auto body = [&](OpBuilder &b, Location, Value tile, ValueRange arguments) {
+      SmallVector<Value> next(arguments);
+      addProducts(b, tile, add(b, from, multiplyBy(b, subtract(b, tile, k), tileSize)), next);
+      scf::YieldOp::create(b, loc, next);
+    };
+    sums = llvm::to_vector(ValueRange(scf::ForOp::create(b, loc, k, end, index(b, 1), sums, body).getResults()));
+  }
+  for (auto [i, product] : llvm::enumerate(sums))
+    amx::TileStoreOp::create(b, loc, products, ValueRange{index(b, int64_t(i) * sumsOfTile)}, product,
+                             index(b, panelWidth));
 }
 
 void AmxRecipe::multiplyCodes(OpBuilder &b, const RowTiles &tiles, const RowBlock &rows, const PanelBlock &panels,
@@ -124,10 +127,14 @@ void AmxRecipe::multiplyCodes(OpBuilder &b, const RowTiles &tiles, const RowBloc
     else
       loop(b, k, end, 1, [&](OpBuilder &b, Value tile) { prefetchPanels(b, tiles, rows, panels, range, tile); });
     multiplyGroup(b, tiles, panelCount, k, end, tiles.lines ? multiplyBy(b, k, tileSize) : zero, room);
-    SmallVector<Value> scales;
+    SmallVector<Value> scales, panelIndices;
+    Value scaleBlock = divide(b, first, groupTiles);
+    for (int64_t p = 0; p < panels.count; ++p)
+      panelIndices.push_back(add(b, panels.first, p));
+    if (!tiles.lines)
+      codes->prefetchScales(b, rows.group, panelIndices, scaleBlock);
     for (int64_t p = 0; p < panelCount; ++p)
-      scales.push_back(codes->loadScale(b, p / panels.count, rows.group, add(b, panels.first, p % panels.count),
-                                        divide(b, first, groupTiles)));
+      scales.push_back(codes->loadScale(b, p / panels.count, rows.group, panelIndices[p % panels.count], scaleBlock));
     loop(b, zero, rowCount, 1, [&](OpBuilder &b, Value row) {
       Value inTile = multiplyBy(b, row, panelWidth), toTile = add(b, sumStart, inTile);
       for (int64_t i = 0; i < tiles.count * panelCount; ++i) {

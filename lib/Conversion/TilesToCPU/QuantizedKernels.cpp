@@ -407,14 +407,15 @@ SmallVector<Value> CodeKernelBuilder::loadPairs(OpBuilder &b, size_t w, Value gr
   return values;
 }
 
-/// Fetches the same step of the panels that come next, which lie behind these: far enough ahead for memory, and not
+/// Fetches the same place of the panels that come next, which lie behind these: far enough ahead for memory, and not
 /// only where a panel begins far from what was read last. To the second-level cache, as it may be many kilobytes.
-void CodeKernelBuilder::prefetchNext(OpBuilder &b, Value group, ValueRange panels, Value step) const {
+void CodeKernelBuilder::prefetchNext(OpBuilder &b, ValueRange operands, Value group, ValueRange panels,
+                                     Value place) const {
   Value zero = arith::ConstantIndexOp::create(b, loc, 0), count = arith::ConstantIndexOp::create(b, loc, panels.size());
-  for (Value weight : weights)
+  for (Value operand : operands)
     for (Value panel : panels) {
       Value next = arith::AddIOp::create(b, loc, panel, count);
-      memref::PrefetchOp::create(b, loc, weight, ValueRange{group, next, step, zero}, /*isWrite=*/false,
+      memref::PrefetchOp::create(b, loc, operand, ValueRange{group, next, place, zero}, /*isWrite=*/false,
                                  /*localityHint=*/2, /*isDataCache=*/true);
     }
 }
@@ -477,7 +478,7 @@ SmallVector<Value> CodeKernelBuilder::sumChains(OpBuilder &b, ValueRange rows, V
   auto body = [&](OpBuilder &b, Location, Value number, ValueRange sums) {
     Value step = arith::AddIOp::create(b, loc, firstStep, number);
     if (rows.size() <= 2)
-      prefetchNext(b, group, panels, step);
+      prefetchCodes(b, group, panels, step);
     scf::YieldOp::create(b, loc, multiplyStep(b, rows, group, panels, step, codesOfStep(), sums));
   };
   int64_t steps = count / codesOfStep(), rest = count % codesOfStep();
@@ -527,6 +528,8 @@ SmallVector<Value> CodeKernelBuilder::build(OpBuilder &b, ValueRange rows, Value
   // The sums with those of `count` weights added that share a scale.
   auto addGroup = [&](OpBuilder &b, Value block, int64_t count, ValueRange sums) {
     Value firstStep = arith::MulIOp::create(b, loc, block, index(scaleGroup / codesOfStep()));
+    if (rows.size() <= 2)
+      prefetchScales(b, group, panels, block);
     SmallVector<Value> parts = sumTiles(b, rows, group, panels, firstStep, count), next(sums);
     Value scale;
     for (auto [i, part] : llvm::enumerate(parts)) {

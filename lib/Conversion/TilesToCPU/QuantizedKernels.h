@@ -58,8 +58,18 @@ public:
   /// bf16: vectors of pairs, as weights of bf16 are packed.
   llvm::SmallVector<mlir::Value> loadPairs(mlir::OpBuilder &b, size_t w, mlir::Value group, mlir::Value panel,
                                            mlir::Value step) const;
+  /// Fetches step `step` of the panels that come next.
+  void prefetchCodes(mlir::OpBuilder &b, mlir::Value group, mlir::ValueRange panels, mlir::Value step) const {
+    prefetchNext(b, weights, group, panels, step);
+  }
+  /// Fetches the scales that those have for the codes of `block`.
+  void prefetchScales(mlir::OpBuilder &b, mlir::Value group, mlir::ValueRange panels, mlir::Value block) const {
+    prefetchNext(b, scales, group, panels, block);
+  }
 
 private:
+  void prefetchNext(mlir::OpBuilder &b, mlir::ValueRange operands, mlir::Value group, mlir::ValueRange panels,
+                    mlir::Value place) const;
   mlir::Value loadScale(mlir::OpBuilder &b, mlir::Value scales, mlir::Value group, mlir::Value panel,
                         mlir::Value block) const;
   /// Code `k` of a step of each of the 16 columns in `codes`, as a number.
@@ -80,7 +90,6 @@ private:
                                            mlir::ValueRange panels, mlir::Value firstStep, int64_t count) const;
   llvm::SmallVector<mlir::Value> sumTiles(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
                                           mlir::ValueRange panels, mlir::Value firstStep, int64_t count) const;
-  void prefetchNext(mlir::OpBuilder &b, mlir::Value group, mlir::ValueRange panels, mlir::Value step) const;
   unsigned chainCount() const { return order == SumOrder::AsTiles ? 2 : 1; }
 
   mlir::Location loc;

@@ -205,8 +205,8 @@ func.func @bytes(%x: memref<?x128xi8>, %w: memref<1x8x32x16x4xi8>, %groups: memr
 // CHECK: scf.for %{{.*}} = %c0 to %c2 step %c1 {
 // CHECK: scf.for %{{.*}} = %c0 to %c4 step %c1 {
 // CHECK-COUNT-16: llvm.call_intrinsic "llvm.x86.avx512.permvar.hi.512"
-// CHECK: %[[W:.*]] = amx.tile_load %[[DECODED]][
 // CHECK: %[[ZERO:.*]] = amx.tile_zero
+// CHECK: %[[W:.*]] = amx.tile_load %[[DECODED]][
 // CHECK: %[[PRODUCT:.*]] = amx.tile_mulf %{{.*}}, %[[W]], %[[ZERO]]
 // CHECK: amx.tile_store %[[PRODUCTS]][%c0], %[[PRODUCT]]
 // CHECK: vector.load %{{.*}} : memref<1x4x2x16xbf16>, vector<16xbf16>
