@@ -23,7 +23,9 @@ private:
   llvm::SmallVector<mlir::Value> multiplyAdd(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
                                              mlir::ValueRange panels, mlir::Value step, unsigned count,
                                              mlir::ValueRange accumulators) const;
-
+  llvm::SmallVector<mlir::Value> multiplyWords(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
+                                               mlir::ValueRange panels, mlir::Value step, unsigned count,
+                                               mlir::ValueRange accumulators) const;
   llvm::SmallVector<mlir::Value> dot(mlir::OpBuilder &b, mlir::ValueRange rows, mlir::Value group,
                                      mlir::ValueRange panels, mlir::Value step, unsigned count,
                                      mlir::ValueRange accumulators) const;
@@ -32,7 +34,8 @@ private:
   mlir::Location loc;
   llvm::SmallVector<mlir::Value> weights; ///< [E, panels, (K + 3) / 4, 64] i8
   int64_t depth;
-  bool hasDot; ///< instructions for sums of four products of bytes
+  bool hasDot;          ///< instructions for sums of four products of bytes
+  int64_t wordSums = 0; ///< sums that an instruction makes of two products of words each; 0: there is none
 };
 
 /// Codes of 4 or 8 bits, decoded to f32 in registers but not scaled: the k that share a scale are summed by themselves,

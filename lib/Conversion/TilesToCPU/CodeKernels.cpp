@@ -1,236 +1,25 @@
-//===- QuantizedKernels.cpp - inner loops over quantised weights ----------===//
+//===- CodeKernels.cpp - inner loops over codes of 4 and 8 bits -----------===//
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
+#include "PackedSteps.h"
 #include "QuantizedKernels.h"
 
 #include "dialect/Moe/IR/MoeOps.h"
 #include "lib/Conversion/Common/NarrowFloats.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "mlir/Interfaces/FunctionInterfaces.h"
 
 using namespace mlir;
 using namespace moe;
+using namespace moe::packed;
 
-static constexpr int64_t panelWidth = GroupedMatmulOp::panelWidth;
-/// Bytes of a panel that a step takes: 32 bits for each column.
-static constexpr int64_t stepBytes = 4 * panelWidth;
 /// K of a tile of bf16.
 static constexpr int64_t tileDepth = 32;
-
-/// The last two dimensions of packed weights, [.., 16, 4], as one.
-static SmallVector<ReassociationIndices> collapseSteps() { return {{0}, {1}, {2}, {3, 4}}; }
-
-static VectorType lanesOf(Type element) { return VectorType::get({panelWidth}, element); }
-
-static Value splat(OpBuilder &b, Location loc, int32_t value) {
-  auto type = lanesOf(b.getI32Type());
-  return arith::ConstantOp::create(b, loc, DenseElementsAttr::get(type, value));
-}
-
-static Value splat(OpBuilder &b, Location loc, float value) {
-  auto type = lanesOf(b.getF32Type());
-  return arith::ConstantOp::create(b, loc, DenseElementsAttr::get(type, value));
-}
-
-/// 32 bits of each column of a panel.
-static Value loadStep(OpBuilder &b, Location loc, Value weights, Value group, Value panel, Value step) {
-  Value zero = arith::ConstantIndexOp::create(b, loc, 0);
-  Value bytes = vector::LoadOp::create(b, loc, VectorType::get({stepBytes}, b.getI8Type()), weights,
-                                       ValueRange{group, panel, step, zero});
-  return vector::BitCastOp::create(b, loc, lanesOf(b.getI32Type()), bytes);
-}
-
-/// Bits first .. first + width of each lane, as a signed number.
-static Value signedBits(OpBuilder &b, Location loc, Value lanes, unsigned first, unsigned width) {
-  unsigned left = 32 - first - width;
-  if (left)
-    lanes = arith::ShLIOp::create(b, loc, lanes, splat(b, loc, static_cast<int32_t>(left)));
-  return arith::ShRSIOp::create(b, loc, lanes, splat(b, loc, static_cast<int32_t>(32 - width)));
-}
-
-/// Whether the function that `op` is in is for a level with 512-bit vectors (and dot products of bytes).
-static bool hasAvx512(Operation *op) {
-  auto function = op->getParentOfType<FunctionOpInterface>();
-  auto level = function ? function->getAttrOfType<StringAttr>("moe.isa") : StringAttr();
-  return level && llvm::is_contained({"amx", "avx512bf16", "avx512"}, level.getValue());
-}
-
-/// Calls an instruction that MLIR has no op for.
-static Value intrinsic(OpBuilder &b, Location loc, StringRef name, Type result, ValueRange operands) {
-  return LLVM::CallIntrinsicOp::create(b, loc, result, b.getStringAttr(name), operands).getResult(0);
-}
-
-static LogicalResult checkContiguous(GroupedMatmulOp op) {
-  if (op.getWeightRank() != 5)
-    return op.emitOpError("expected packed weights, which quantised ones are, but got ")
-           << op.getWeights().front().getType();
-  for (Value weight : op.getWeights()) {
-    auto type = cast<MemRefType>(weight.getType());
-    if (!type.isLastDimUnitStride() || !memref::CollapseShapeOp::isGuaranteedCollapsible(type, collapseSteps()))
-      return op.emitOpError("expected packed weights with contiguous panels but got ") << type;
-  }
-  return success();
-}
-
-static SmallVector<Value> collapsed(OpBuilder &b, GroupedMatmulOp op) {
-  return llvm::map_to_vector(op.getWeights(), [&](Value weight) -> Value {
-    return memref::CollapseShapeOp::create(b, op.getLoc(), weight, collapseSteps());
-  });
-}
-
-/// Rows and panels of kernels for `weights` operands whose sums fill 32 vector registers of 16 lanes, or 16 of 8. One
-/// row takes several panels at once, or it would wait for the latency of its chains, and as many streams of weights as
-/// memory serves best.
-static ArrayRef<KernelShape> ladderOf32Registers(size_t weights) {
-  static constexpr KernelShape one[] = {{6, 4}, {2, 4}, {1, 8}};
-  static constexpr KernelShape two[] = {{6, 2}, {2, 2}, {1, 4}};
-  static constexpr KernelShape more[] = {{4, 1}, {1, 1}};
-  return weights == 1 ? ArrayRef(one) : weights == 2 ? ArrayRef(two) : ArrayRef(more);
-}
-static ArrayRef<KernelShape> ladderOf16Registers(size_t weights) {
-  static constexpr KernelShape one[] = {{4, 1}, {1, 4}};
-  static constexpr KernelShape two[] = {{2, 1}, {1, 2}};
-  static constexpr KernelShape more[] = {{1, 1}};
-  return weights == 1 ? ArrayRef(one) : weights == 2 ? ArrayRef(two) : ArrayRef(more);
-}
-
-//===----------------------------------------------------------------------===//
-// int8
-//===----------------------------------------------------------------------===//
-
-LogicalResult IntegerKernelBuilder::check(GroupedMatmulOp op) { return checkContiguous(op); }
-
-IntegerKernelBuilder::IntegerKernelBuilder(OpBuilder &b, GroupedMatmulOp op)
-    : loc(op.getLoc()), weights(collapsed(b, op)), depth(op.getDepth()), hasDot(hasAvx512(op)) {}
-
-ArrayRef<KernelShape> IntegerKernelBuilder::ladder() const {
-  return hasDot ? ladderOf32Registers(weights.size()) : ladderOf16Registers(weights.size());
-}
-
-/// `count` elements of a row from 4 * step on, in the bytes of an i32; zeros behind them.
-Value IntegerKernelBuilder::loadQuad(OpBuilder &b, Value row, Value step, unsigned count) const {
-  Type i32 = b.getI32Type();
-  Value first = arith::MulIOp::create(b, loc, step, arith::ConstantIndexOp::create(b, loc, 4));
-  if (count == 4 && cast<MemRefType>(row.getType()).isLastDimUnitStride()) {
-    Value bytes = vector::LoadOp::create(b, loc, VectorType::get({4}, b.getI8Type()), row, first);
-    bytes = vector::BitCastOp::create(b, loc, VectorType::get({1}, i32), bytes);
-    return vector::ExtractOp::create(b, loc, bytes, int64_t(0));
-  }
-  Value quad = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0));
-  for (unsigned k = 0; k < count; ++k) {
-    Value at = arith::AddIOp::create(b, loc, first, arith::ConstantIndexOp::create(b, loc, k));
-    Value byte = arith::ExtUIOp::create(b, loc, i32, memref::LoadOp::create(b, loc, row, at));
-    Value shift = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(static_cast<int32_t>(8 * k)));
-    quad = arith::OrIOp::create(b, loc, quad, arith::ShLIOp::create(b, loc, byte, shift));
-  }
-  return quad;
-}
-
-SmallVector<Value> IntegerKernelBuilder::multiplyAdd(OpBuilder &b, ValueRange rows, Value group, ValueRange panels,
-                                                     Value step, unsigned count, ValueRange accumulators) const {
-  auto lanes = lanesOf(b.getI32Type());
-  SmallVector<SmallVector<Value>> x;
-  for (Value row : rows) {
-    Value quad = vector::BroadcastOp::create(b, loc, lanes, loadQuad(b, row, step, count));
-    SmallVector<Value> &values = x.emplace_back();
-    for (unsigned k = 0; k < count; ++k)
-      values.push_back(signedBits(b, loc, quad, 8 * k, 8));
-  }
-  SmallVector<Value> sums(accumulators);
-  auto sum = sums.begin();
-  for (Value weight : weights) {
-    for (Value panel : panels) {
-      Value quads = loadStep(b, loc, weight, group, panel, step);
-      SmallVector<Value> w;
-      for (unsigned k = 0; k < count; ++k)
-        w.push_back(signedBits(b, loc, quads, 8 * k, 8));
-      for (ArrayRef<Value> values : x) {
-        for (unsigned k = 0; k < count; ++k)
-          *sum = arith::AddIOp::create(b, loc, *sum, arith::MulIOp::create(b, loc, values[k], w[k]));
-        ++sum;
-      }
-    }
-  }
-  return sums;
-}
-
-/// As multiplyAdd, by dot products of unsigned with signed bytes: with x + 128, which a flipped sign bit is. Behind the
-/// accumulators of the rows come those of the excess, 128 times the sums of the weights.
-SmallVector<Value> IntegerKernelBuilder::dot(OpBuilder &b, ValueRange rows, Value group, ValueRange panels, Value step,
-                                             unsigned count, ValueRange accumulators) const {
-  auto lanes = lanesOf(b.getI32Type()), bytes = VectorType::get({stepBytes}, b.getI8Type());
-  Value flip = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(static_cast<int32_t>(0x80808080)));
-  Value shift = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(bytes, static_cast<int8_t>(-128)));
-  SmallVector<Value> x;
-  for (Value row : rows) {
-    Value quad = arith::XOrIOp::create(b, loc, loadQuad(b, row, step, count), flip);
-    x.push_back(vector::BitCastOp::create(b, loc, bytes, vector::BroadcastOp::create(b, loc, lanes, quad)));
-  }
-  SmallVector<Value> sums(accumulators);
-  size_t sum = 0, excess = weights.size() * panels.size() * rows.size();
-  for (Value weight : weights) {
-    for (Value panel : panels) {
-      Value w = vector::BitCastOp::create(b, loc, bytes, loadStep(b, loc, weight, group, panel, step));
-      auto add = [&](Value &to, Value from) {
-        to = intrinsic(b, loc, "llvm.x86.avx512.vpdpbusd.512", lanes, {to, from, w});
-      };
-      for (Value values : x)
-        add(sums[sum++], values);
-      add(sums[excess++], shift);
-    }
-  }
-  return sums;
-}
-
-/// Fetches each panel's line of a later step.
-void IntegerKernelBuilder::prefetch(OpBuilder &b, Value group, ValueRange panels, Value step) const {
-  auto index = [&](int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); };
-  int64_t linesAhead = prefetchDistance(weights.size() * panels.size());
-  Value later = arith::AddIOp::create(b, loc, step, index(linesAhead));
-  for (Value weight : weights)
-    for (Value panel : panels)
-      memref::PrefetchOp::create(b, loc, weight, ValueRange{group, panel, later, index(0)}, /*isWrite=*/false,
-                                 /*localityHint=*/3, /*isDataCache=*/true);
-}
-
-SmallVector<Value> IntegerKernelBuilder::build(OpBuilder &b, ValueRange rows, Value group, ValueRange panels) const {
-  size_t results = weights.size() * panels.size() * rows.size();
-  SmallVector<Value> sums(results + (hasDot ? weights.size() * panels.size() : 0), splat(b, loc, int32_t(0)));
-  auto multiply = [&](OpBuilder &b, Value step, unsigned count, ValueRange accumulators) {
-    return hasDot ? dot(b, rows, group, panels, step, count, accumulators)
-                  : multiplyAdd(b, rows, group, panels, step, count, accumulators);
-  };
-  Value begin = arith::ConstantIndexOp::create(b, loc, 0), one = arith::ConstantIndexOp::create(b, loc, 1);
-  Value end = arith::ConstantIndexOp::create(b, loc, depth / 4);
-  auto body = [&](OpBuilder &b, Location, Value step, ValueRange accumulators) {
-    if (rows.size() <= 2)
-      prefetch(b, group, panels, step);
-    scf::YieldOp::create(b, loc, multiply(b, step, 4, accumulators));
-  };
-  auto loop = scf::ForOp::create(b, loc, begin, end, one, sums, body);
-  sums.assign(loop.result_begin(), loop.result_end());
-  // The rest of the last quad is padding of the weights; x has no such elements.
-  if (depth % 4)
-    sums = multiply(b, end, depth % 4, sums);
-  for (size_t number = results; number < sums.size(); ++number)
-    for (size_t r = 0; r < rows.size(); ++r) {
-      Value &sum = sums[(number - results) * rows.size() + r];
-      sum = arith::SubIOp::create(b, loc, sum, sums[number]);
-    }
-  sums.resize(results);
-  return sums;
-}
-
-//===----------------------------------------------------------------------===//
-// Codes
-//===----------------------------------------------------------------------===//
 
 LogicalResult CodeKernelBuilder::check(GroupedMatmulOp op) {
   for (Value scales : op.getScales())
