@@ -178,8 +178,6 @@ static std::optional<CommandLine> checkTarget(const CompileOptions &options, con
     return usage("--cpu needs --target=cpu");
   if (options.emit != EmitKind::Fatbin && kernels && options.gpuArch.size() > 1)
     return usage("--emit=" + raw.emit + " is for one architecture; --emit=fatbin takes several");
-  if (options.quantize == "fp8" || options.quantizeOthers == "fp8")
-    return notYet("--quantize=fp8 with --target=cuda");
   if (options.reference)
     return notYet("--reference with --target=cuda");
   return std::nullopt;

@@ -98,7 +98,7 @@ static void buildFuse(OpPassManager &pm, const PipelineOptions &options) {
     pm.addPass(createMoeQuantize({options.quantizeExperts, options.quantizeOthers}));
     addCleanUp(pm);
   }
-  if (!options.reference && options.target == Target::CPU) {
+  if (!options.reference) {
     pm.addPass(createMoeKeepCodes());
     addCleanUp(pm);
   }

@@ -389,9 +389,10 @@ GroupedMatmulOp::CodePlace GroupedMatmulOp::placeOfCode(AffineExpr n, AffineExpr
   }
   // Lane 4 * c + t and word m of it.
   AffineExpr c = column.floorDiv(4) * 2 + column % 2, m = column.floorDiv(2) % 2, t = k.floorDiv(2) % 4;
-  AffineExpr code = (k % 2) * 4 + (k % getScaleGroup()).floorDiv(8);
-  place.byte = {panel, scale, c * 32 + t * 8 + m * 4 + code.floorDiv(2)};
-  place.part = code % 2;
+  int64_t perTile = depthOfLaneTile(*getFormat());
+  AffineExpr code = (k % 2) * (perStep / 2) + (k % perTile).floorDiv(8);
+  place.byte = {panel, k.floorDiv(perTile), c * 32 + t * 8 + m * 4 + code.floorDiv(perByte)};
+  place.part = code % perByte;
   place.scale = {panel, scale, c * 2 + m};
   return place;
 }
@@ -405,7 +406,7 @@ static SmallVector<int64_t> weightShape(GroupedMatmulOp op, int64_t rank) {
   if (rank == 3)
     return {experts, columns, op.getFormat() ? depth * op.getCodeBits() / 8 : depth};
   if (rank == 4 && op.getFormat())
-    return {experts, panels, depth / op.getScaleGroup(), op.getScaleGroup() / 2 * width};
+    return {experts, panels, steps(32) * 32 / GroupedMatmulOp::depthOfLaneTile(*op.getFormat()), 16 * width};
   if (rank == 4)
     return {experts, panels, depth, width};
   if (op.getFormat())
@@ -429,7 +430,7 @@ static LogicalResult verifyWeights(GroupedMatmulOp op) {
            << op.getScaleGroup() << " elements with 'format' but got " << x;
 
   int64_t rank = op.getWeightRank();
-  if (rank < 3 || rank > 5 || (rank == 4 && (op.isInteger() || (codes && op.getCodeBits() == 8))))
+  if (rank < 3 || rank > 5 || (rank == 4 && op.isInteger()))
     return op.emitOpError("expected weights of rank 3 (plain), ")
            << (op.isInteger() ? "or 5 (packed)"
                : codes        ? "4 (packed for tensor cores) or 5 (packed)"

@@ -287,11 +287,12 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
       [E, N, K], and the last group may be shorter. Packed weights are [E, N/16, K/C, 16, 4] with C = 8 codes of 4 bits or 4
       of 8: of the 32 bits of a column the low half holds those of even k, the high half those of odd k, ascending from the
       lowest bits.
-      Or codes of 4 bits stand in the order in which the lanes of an mma.sync m16n8k16 take them, [E, N/16, K/32, 256] with N
-      a multiple of 16: lane 4 * c + t has 8 bytes, 4 for each of the columns 4 * (c / 2) + c % 2 + 2 * m (m = 0, 1) of
-      the panel, and in these the codes of k = 8 * j + 2 * t + h of 32 (j < 4, h < 2) from bit 16 * h + 4 * j on. Scales then
-      stand in the order 2 * c + m of their columns, and are floats for mxfp4, too. A target that multiplies decoded weights
-      in x's type rounds them to it.
+      Or codes stand in the order in which the lanes of an mma.sync m16n8k16 take them, with N a multiple of 16:
+      [E, N/16, K/32, 256] for codes of 4 bits, [E, N/16, K/16, 256] for 8, K then padded to a multiple of 32. Of 32 or 16 k, lane
+      4 * c + t has 8 bytes, 4 for each of the columns 4 * (c / 2) + c % 2 + 2 * m (m = 0, 1) of the panel, and in these the
+      codes of k = 8 * j + 2 * t + h (h < 2; j < 4 or 2) from bit 16 * h + 4 * j or 16 * h + 8 * j on. Scales then stand in the
+      order 2 * c + m of their columns, and are floats for mxfp4, too. A target that multiplies decoded weights in x's
+      type rounds them to it.
 
     N need not be a multiple of 16: the last panel is padded with zeros. Same for K and pairs or quads. Where N is dynamic (a
     tile of columns), `column_multiple` is a number that divides it; without, it may be anything.
@@ -339,6 +340,8 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
     /// Bits of a weight in `format`, and how many along k share a scale.
     static int64_t codeBits(::llvm::StringRef format) { return format == "fp8" ? 8 : 4; }
     static int64_t scaleGroup(::llvm::StringRef format) { return format == "fp8" ? 128 : 32; }
+    /// Elements along k in the 256 bytes that codes packed for tensor cores come in.
+    static int64_t depthOfLaneTile(::llvm::StringRef format) { return 128 / codeBits(format); }
     /// Those of this op, which has a format.
     int64_t getCodeBits() { return codeBits(*getFormat()); }
     int64_t getScaleGroup() { return scaleGroup(*getFormat()); }

@@ -140,11 +140,11 @@ def MoePackWeights : Pass<"moe-pack-weights"> {
 }
 
 def MoePackCodes : Pass<"moe-pack-codes"> {
-  let summary = "lay 4-bit codes out as the lanes of tensor cores take them";
+  let summary = "lay codes out as the lanes of tensor cores take them";
   let description = [{
-    Weights with a `format` that come from parameters alone become [E, N/16, K/32, 256], and their scales [E, N/16, K/32, 16]
-    of bf16 (see `moe.grouped_matmul`): a lane loads its codes at once, and a block of threads copies 256 bytes that lie
-    side by side. mxfp4's exponents become bf16, too, so that kernels need not decode them; 2^-127 to 2^127 are exact.
+    Weights with a `format` that come from parameters alone become [E, N/16, K/32, 256], fp8 [E, N/16, K/16, 256], and their scales
+    [E, N/16, K/G, 16] (see `moe.grouped_matmul`): a lane loads its codes at once, and a block of threads copies 256 bytes that
+    lie side by side. mxfp4's exponents become bf16, so that kernels need not decode them; 2^-127 to 2^127 are exact.
     Where the rows are not bf16 or f16, or N is no multiple of 16, weights stay as they are.
   }];
   let dependentDialects = ["::moe::MoeDialect", "::mlir::linalg::LinalgDialect", "::mlir::arith::ArithDialect",

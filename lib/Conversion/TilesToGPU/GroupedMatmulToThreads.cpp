@@ -28,8 +28,6 @@ using namespace mlir;
 using namespace moe;
 
 static LogicalResult check(GroupedMatmulOp op) {
-  if (op.getFormat() && op.getCodeBits() != 4)
-    return op.emitOpError("expected codes of 4 bits but got format \"") << *op.getFormat() << "\"";
   if (op.isPacked() && !op.isPackedForTensorCores())
     return op.emitOpError("expected plain weights or codes packed for tensor cores but got ")
            << op.getWeights().front().getType();

@@ -98,9 +98,9 @@ private:
 /// A builder for weights of the type of the rows, which ldmatrix loads as it loads rows.
 std::unique_ptr<MmaBuilder> makePlainMmaBuilder(GroupedMatmulOp op, const MmaShape &shape, mlir::gpu::GPUFuncOp kernel);
 
-/// A builder for 4-bit codes packed for tensor cores, and what they take of a stage.
+/// A builder for codes packed for tensor cores, and what a column of them and its scale take of a stage.
 std::unique_ptr<MmaBuilder> makeCodeMmaBuilder(GroupedMatmulOp op, const MmaShape &shape, mlir::gpu::GPUFuncOp kernel);
-int64_t codeBytesPerColumn();
+int64_t codeBytesPerColumn(GroupedMatmulOp op);
 
 } // namespace moe
 

@@ -1,18 +1,21 @@
-//===- MmaCodes.cpp - 4-bit weights, decoded in front of an mma -----------===//
+//===- MmaCodes.cpp - codes of weights, decoded in front of an mma --------===//
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Codes stay codes until they are in registers: of 32 k of a column, 16 bytes are copied to shared memory, and 2 bytes
-// of its scale. They are packed in the order of lanes (see moe.grouped_matmul), so that a lane loads what it needs for
-// two columns, 8 bytes, at once, side by side with the other lanes. Each half of its words has four codes, of
-// neighbouring k in both halves: shifted and masked, both become bits of a pair of 16-bit floats, and two operations
-// make the weights of them.
+// Codes stay codes until they are in registers: of 32 k of a column, 16 or 32 bytes are copied to shared memory, and
+// its scale. They are packed in the order of lanes (see moe.grouped_matmul), so that a lane loads what it needs for two
+// columns and all of a step along k (4 bits) or half of it (8 bits), 8 bytes, at once, side by side with the other
+// lanes. Each half of its words has codes of neighbouring k: shifted and masked, both become bits of a pair of 16-bit
+// floats, and a few operations make the weights of them.
 //
 // int4: the code, with its highest bit flipped, is c + 8. As bits of the significand of a power of two p, in the place
 // where the lowest of them is one unit, it makes p + 8 + c; p + 8 is subtracted. e2m1: sign, the lowest bits of the
 // exponent and the highest of the significand make a number too small by a power of two, which it is multiplied by;
 // codes without a hidden bit become denormal numbers, as they are. Either is exact. Times the scale it is rounded, as
 // moe.grouped_matmul has it; weights that were quantised by this compiler are exact there, too.
+//
+// e4m3: alike, as f16 whatever the type of x is, of 2^-8 of its value. Scales have 24 bits, so the two of a pair are
+// multiplied in f32 and rounded once.
 //
 //===----------------------------------------------------------------------===//
 
@@ -26,18 +29,22 @@
 using namespace mlir;
 using namespace moe;
 
-/// Of the weights of a panel in a stage.
-static constexpr int64_t panelColumns = GroupedMatmulOp::panelWidth, scaleBytes = 2;
-static constexpr int64_t panelCodeBytes = 16 * panelColumns;
-static constexpr int64_t panelScaleBytes = scaleBytes * panelColumns;
+static constexpr int64_t panelColumns = GroupedMatmulOp::panelWidth;
+/// The codes of a panel that lanes take at once.
+static constexpr int64_t tileBytes = 16 * panelColumns;
 
-int64_t moe::codeBytesPerColumn() { return (panelCodeBytes + panelScaleBytes) / panelColumns; }
+/// Bytes of a column's codes in a stage, and of its scale.
+static int64_t codeBytes(GroupedMatmulOp op) { return MmaShape::depth * op.getCodeBits() / 8; }
+static int64_t scaleBytes(GroupedMatmulOp op) { return elementBytes(op.getScales().front()); }
+
+int64_t moe::codeBytesPerColumn(GroupedMatmulOp op) { return codeBytes(op) + scaleBytes(op); }
 
 namespace {
 class CodeMmaBuilder final : public MmaBuilder {
 public:
   CodeMmaBuilder(GroupedMatmulOp op, const MmaShape &shape, gpu::GPUFuncOp kernel)
-      : MmaBuilder(op, shape, kernel), isBF16(elementOf(op.getX()).isBF16()), isInt4(*op.getFormat() == "int4") {
+      : MmaBuilder(op, shape, kernel), isBF16(elementOf(op.getX()).isBF16()), isInt4(*op.getFormat() == "int4"),
+        isBytes(op.getCodeBits() == 8) {
     run = 4; // of two mma, as codes are packed
   }
 
@@ -48,22 +55,26 @@ private:
   Values loadWeights(Value stage, int64_t half, ArrayRef<Value> first) override;
   Values operandsOfWeights(ArrayRef<Value> loaded, int64_t half, int64_t column8) override;
 
-  /// Copies of one kind of data: chunks of `perPanel`, one for each thread.
+  /// Copies of one kind of data.
   struct Copies {
-    int64_t perPanel, firstByte; ///< in a stage
+    int64_t perPanel, firstByte; ///< in a stage: bytes of a panel, and of all panels the first
+    int64_t depth;               ///< elements along k that they are for
     Value some;                  ///< whether this thread copies; null: all do
-    Value pointer;               ///< to this thread's chunk of the first stage
-    Value size;                  ///< bytes of it, 0 for columns that do not exist; i32
+    Values pointers;             ///< to this thread's chunks of the first stage
+    Values sizes;                ///< bytes of them, 0 for columns that do not exist; i32
   };
   void point(Copies &copies, ValueRange memrefs, Value firstColumn);
   void copy(const Copies &copies, Value k, Value stage);
+  /// What one instruction makes of `operands`, all in registers of 32 bits.
+  Value assembly(StringRef text, ValueRange operands, StringRef constraints);
   /// Registers of two 16-bit floats: both elements `value`, and left * right + sum.
   Value splat(float value);
   Value fma(Value left, Value right, Value sum);
   Value decode(Value word, int64_t place);
   Value scalePair(Value both, int64_t which);
+  Value decodeE4M3(Value word, int64_t place, Value scale);
 
-  bool isBF16, isInt4;
+  bool isBF16, isInt4, isBytes;
   Copies codes, scales;
   Value codeOffset, scaleOffset; ///< of what a lane loads in a stage, i32
 };
@@ -79,45 +90,57 @@ Value CodeMmaBuilder::splat(float value) {
 
 /// As assembly: bf16 is an integer in LLVM's dialect here (see StoreBf16AsIntegers.cpp), which knows no arithmetic on
 /// it.
-Value CodeMmaBuilder::fma(Value left, Value right, Value sum) {
-  StringRef text = isBF16 ? "fma.rn.bf16x2 $0, $1, $2, $3;" : "fma.rn.f16x2 $0, $1, $2, $3;";
-  return LLVM::InlineAsmOp::create(b, loc, b.getI32Type(), ValueRange{left, right, sum}, text, "=r,r,r,r",
+Value CodeMmaBuilder::assembly(StringRef text, ValueRange operands, StringRef constraints) {
+  return LLVM::InlineAsmOp::create(b, loc, b.getI32Type(), operands, text, constraints,
                                    /*has_side_effects=*/false, /*is_align_stack=*/false,
                                    LLVM::tailcallkind::TailCallKind::None,
                                    /*asm_dialect=*/nullptr, /*operand_attrs=*/nullptr)
       .getResult(0);
 }
 
+Value CodeMmaBuilder::fma(Value left, Value right, Value sum) {
+  return assembly(isBF16 ? "fma.rn.bf16x2 $0, $1, $2, $3;" : "fma.rn.f16x2 $0, $1, $2, $3;", {left, right, sum},
+                  "=r,r,r,r");
+}
+
 void CodeMmaBuilder::prepareWeights() {
-  codes.perPanel = panelCodeBytes / chunkBytes;
-  scales.perPanel = panelScaleBytes / chunkBytes;
+  codes.perPanel = codeBytes(op) * panelColumns;
+  codes.depth = stageDepth;
   codes.firstByte = shape.rows * rowBytes;
-  scales.firstByte = codes.firstByte + shape.columns / panelColumns * panelCodeBytes;
+  scales.perPanel = scaleBytes(op) * panelColumns;
+  scales.depth = op.getScaleGroup();
+  scales.firstByte = codes.firstByte + shape.columns / panelColumns * codes.perPanel;
   for (Copies *copies : {&codes, &scales})
-    if (int64_t count = shape.columns / panelColumns * copies->perPanel; count < mmaThreads)
+    if (int64_t count = shape.columns / panelColumns * copies->perPanel / chunkBytes; count < mmaThreads)
       copies->some = less(thread, i32(count));
   Value firstPanel = make<arith::MulIOp>(warpColumn, perWarp / panelColumns);
-  codeOffset = make<arith::AddIOp>(make<arith::MulIOp>(firstPanel, panelCodeBytes), make<arith::MulIOp>(lane, 8));
+  codeOffset = make<arith::AddIOp>(make<arith::MulIOp>(firstPanel, codes.perPanel), make<arith::MulIOp>(lane, 8));
   codeOffset = make<arith::AddIOp>(codeOffset, codes.firstByte);
   // The scales of both columns of a lane lie side by side.
-  Value inPanel = make<arith::MulIOp>(make<arith::ShRUIOp>(lane, 2), 2 * scaleBytes);
-  scaleOffset = make<arith::AddIOp>(make<arith::MulIOp>(firstPanel, panelScaleBytes), inPanel);
+  Value inPanel = make<arith::MulIOp>(make<arith::ShRUIOp>(lane, 2), 2 * scaleBytes(op));
+  scaleOffset = make<arith::AddIOp>(make<arith::MulIOp>(firstPanel, scales.perPanel), inPanel);
   scaleOffset = make<arith::AddIOp>(scaleOffset, scales.firstByte);
 }
 
 void CodeMmaBuilder::point(Copies &copies, ValueRange memrefs, Value firstColumn) {
-  int64_t perWeightChunks = perWeight / panelColumns * copies.perPanel;
-  Value chunk = make<arith::RemUIOp>(thread, perWeightChunks), number = make<arith::DivUIOp>(thread, perWeightChunks);
-  Value panel = make<arith::AddIOp>(make<arith::DivUIOp>(firstColumn, panelColumns),
-                                    make<arith::DivUIOp>(chunk, copies.perPanel));
-  Value address = addressOf(memrefs.front());
-  for (int64_t weight = 1; weight < weights; ++weight)
-    address = select(less(number, i32(weight)), address, addressOf(memrefs[weight]));
-  Value bytes = make<arith::MulIOp>(toIndex(panel), *rowStride(memrefs.front(), 1) * elementBytes(memrefs.front()));
-  Value inPanel = make<arith::MulIOp>(make<arith::RemUIOp>(chunk, copies.perPanel), chunkBytes);
-  copies.pointer = globalPointer(make<arith::AddIOp>(make<arith::AddIOp>(address, bytes), toIndex(inPanel)));
+  int64_t panelChunks = copies.perPanel / chunkBytes, perWeightChunks = perWeight / panelColumns * panelChunks;
+  copies.pointers.clear();
+  copies.sizes.clear();
   Value panels = make<arith::DivUIOp>(columns, panelColumns);
-  copies.size = select(less(panel, panels), i32(chunkBytes), i32(0));
+  for (int64_t first = 0; first < weights * perWeightChunks; first += mmaThreads) {
+    Value ofAll = make<arith::AddIOp>(thread, first);
+    Value chunk = make<arith::RemUIOp>(ofAll, perWeightChunks), number = make<arith::DivUIOp>(ofAll, perWeightChunks);
+    Value panel =
+        make<arith::AddIOp>(make<arith::DivUIOp>(firstColumn, panelColumns), make<arith::DivUIOp>(chunk, panelChunks));
+    Value address = addressOf(memrefs.front());
+    for (int64_t weight = 1; weight < weights; ++weight)
+      address = select(less(number, i32(weight)), address, addressOf(memrefs[weight]));
+    Value bytes = make<arith::MulIOp>(toIndex(panel), *rowStride(memrefs.front(), 1) * elementBytes(memrefs.front()));
+    Value inPanel = make<arith::MulIOp>(make<arith::RemUIOp>(chunk, panelChunks), chunkBytes);
+    copies.pointers.push_back(
+        globalPointer(make<arith::AddIOp>(make<arith::AddIOp>(address, bytes), toIndex(inPanel))));
+    copies.sizes.push_back(select(less(panel, panels), i32(chunkBytes), i32(0)));
+  }
 }
 
 void CodeMmaBuilder::pointToWeights(Value firstColumn) {
@@ -129,10 +152,15 @@ void CodeMmaBuilder::copy(const Copies &copies, Value k, Value stage) {
   OpBuilder::InsertionGuard guard(b);
   if (copies.some)
     b.setInsertionPoint(scf::IfOp::create(b, loc, copies.some, /*withElseRegion=*/false).thenYield());
-  // A stage is what a scale is for.
-  Value from = globalAt(copies.pointer, make<arith::MulIOp>(k, copies.perPanel * chunkBytes / stageDepth));
+  // A scale may be for several stages, each of which has it.
+  Value bytes = copies.depth == stageDepth
+                    ? make<arith::MulIOp>(k, copies.perPanel / stageDepth)
+                    : make<arith::MulIOp>(make<arith::DivUIOp>(k, copies.depth), copies.perPanel);
   Value to = make<arith::AddIOp>(stage, make<arith::MulIOp>(thread, chunkBytes));
-  copyAsync(sharedAt(to, copies.firstByte), from, chunkBytes, select(less(k, i32(op.getDepth())), copies.size, i32(0)));
+  Value exists = less(k, i32(op.getDepth()));
+  for (auto [number, pointer, size] : llvm::enumerate(copies.pointers, copies.sizes))
+    copyAsync(sharedAt(to, copies.firstByte + number * mmaThreads * chunkBytes), globalAt(pointer, bytes), chunkBytes,
+              select(exists, size, i32(0)));
 }
 
 void CodeMmaBuilder::copyWeights(Value k, Value stage) {
@@ -140,22 +168,27 @@ void CodeMmaBuilder::copyWeights(Value k, Value stage) {
   copy(scales, k, stage);
 }
 
-/// For each panel: the words of two columns, and their scales.
+/// For each panel: the words of two columns, and their scales: two bf16 in a register, or two registers of f32.
 MmaBuilder::Values CodeMmaBuilder::loadWeights(Value stage, int64_t half, ArrayRef<Value> first) {
-  if (half == 1)
+  if (half == 1 && !isBytes)
     return Values(first);
   Values loaded;
-  auto load = [&](Type type, Value at, int64_t more, unsigned alignment) -> Value {
-    return LLVM::LoadOp::create(b, loc, type, sharedAt(at, more), alignment);
+  auto loadPair = [&](Type element, Value at, int64_t more) {
+    Value pair = LLVM::LoadOp::create(b, loc, VectorType::get({2}, element), sharedAt(at, more), /*alignment=*/8);
+    for (int64_t which = 0; which < 2; ++which)
+      loaded.push_back(LLVM::ExtractElementOp::create(b, loc, pair, i32(which)));
   };
   Value codesAt = make<arith::AddIOp>(stage, codeOffset), scalesAt = make<arith::AddIOp>(stage, scaleOffset);
   for (int64_t weight = 0; weight < weights; ++weight)
     for (int64_t column = 0; column < perWarp; column += panelColumns) {
-      int64_t panel = (weight * perWeight + column) / panelColumns;
-      Value words = load(VectorType::get({2}, b.getI32Type()), codesAt, panel * panelCodeBytes, 8);
-      for (int64_t which = 0; which < 2; ++which)
-        loaded.push_back(LLVM::ExtractElementOp::create(b, loc, words, i32(which)));
-      loaded.push_back(load(b.getI32Type(), scalesAt, panel * panelScaleBytes, 4));
+      int64_t panel = (weight * perWeight + column) / panelColumns, scalesOfPanel = panel * scales.perPanel;
+      loadPair(b.getI32Type(), codesAt, panel * codes.perPanel + half * tileBytes);
+      if (half == 1)
+        llvm::append_range(loaded, first.slice(loaded.size(), 2));
+      else if (isBytes)
+        loadPair(b.getF32Type(), scalesAt, scalesOfPanel);
+      else
+        loaded.push_back(LLVM::LoadOp::create(b, loc, b.getI32Type(), sharedAt(scalesAt, scalesOfPanel), 4));
     }
   return loaded;
 }
@@ -196,7 +229,37 @@ Value CodeMmaBuilder::scalePair(Value both, int64_t which) {
   return make<arith::OrIOp>(high, make<arith::ShRUIOp>(high, 16));
 }
 
+/// The numbers of the codes of 8 bits from bit `place` (0 or 8) of both halves of `word` on, times `scale` (f32).
+Value CodeMmaBuilder::decodeE4M3(Value word, int64_t place, Value scale) {
+  // Sign at 15, and the exponent's lowest four bits and the significand's highest three from bit 7 on.
+  auto bits = [&](int64_t left, int64_t mask) -> Value {
+    Value shifted = word;
+    if (left > 0)
+      shifted = make<arith::ShLIOp>(word, left);
+    else if (left < 0)
+      shifted = make<arith::ShRUIOp>(word, -left);
+    return make<arith::AndIOp>(shifted, mask << 16 | mask);
+  };
+  Value both = make<arith::OrIOp>(bits(7 - place, 0x3f80), bits(8 - place, 0x8000));
+  both = LLVM::BitcastOp::create(b, loc, VectorType::get({2}, b.getF16Type()), both);
+  Value scaled[2];
+  for (int64_t which = 0; which < 2; ++which) {
+    Value number = LLVM::ExtractElementOp::create(b, loc, both, i32(which));
+    number = LLVM::FPExtOp::create(b, loc, b.getF32Type(), number);
+    scaled[which] = LLVM::FMulOp::create(b, loc, number, scale);
+  }
+  StringRef text = isBF16 ? "cvt.rn.bf16x2.f32 $0, $1, $2;" : "cvt.rn.f16x2.f32 $0, $1, $2;";
+  return assembly(text, {scaled[1], scaled[0]}, "=r,f,f");
+}
+
 MmaBuilder::Values CodeMmaBuilder::operandsOfWeights(ArrayRef<Value> loaded, int64_t half, int64_t column8) {
+  if (isBytes) {
+    ArrayRef<Value> ofPanel = loaded.slice(column8 / 2 * 4, 4);
+    // What an exponent of f16 is too small by.
+    Value bias = LLVM::ConstantOp::create(b, loc, b.getF32Type(), b.getF32FloatAttr(0x1p8f));
+    Value scale = LLVM::FMulOp::create(b, loc, ofPanel[2 + column8 % 2], bias);
+    return {decodeE4M3(ofPanel[column8 % 2], 0, scale), decodeE4M3(ofPanel[column8 % 2], 8, scale)};
+  }
   ArrayRef<Value> ofPanel = loaded.slice(column8 / 2 * 3, 3);
   Value scale = scalePair(ofPanel[2], column8 % 2);
   Values operands;

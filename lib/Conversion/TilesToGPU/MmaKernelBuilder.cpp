@@ -50,7 +50,9 @@ static bool hasMmaWeights(GroupedMatmulOp op) {
   Type element = elementOf(op.getX());
   if (op.getFormat())
     return op.isPackedForTensorCores() && (element.isBF16() || element.isF16()) &&
-           llvm::all_of(op.getScales(), [](Value scales) { return elementOf(scales).isBF16(); });
+           llvm::all_of(op.getScales(), [&](Value scales) {
+             return op.getCodeBits() == 8 ? elementOf(scales).isF32() : elementOf(scales).isBF16();
+           });
   if (op.isPacked() || !(element.isBF16() || element.isF16() || element.isInteger(8)))
     return false;
   return llvm::all_of(op.getWeights(), [&](Value weight) {
@@ -63,10 +65,10 @@ std::optional<MmaShape> moe::findMmaShape(GroupedMatmulOp op, int64_t rows) {
   auto found = llvm::find_if(shapes, [&](const MmaShape &shape) { return shape.rows >= rows; });
   MmaShape shape = found == shapes.end() ? shapes.back() : *found;
   if (op.getFormat()) {
-    shape.columnBytes = codeBytesPerColumn();
+    shape.columnBytes = codeBytesPerColumn(op);
     // Codes are few bytes: more stages, for as many of them on the way.
     if (shape.rows == shapes.front().rows)
-      shape.stages = 8;
+      shape.stages = op.getCodeBits() == 8 ? 6 : 8;
   }
   int64_t weights = op.getWeights().size();
   if (!getTileOffsets(op).second || shape.columns % (weights * columnsPerWarp * shape.warpColumns) ||

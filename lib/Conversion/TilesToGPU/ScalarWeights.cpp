@@ -24,19 +24,22 @@ Value moe::loadNumber(OpBuilder &builder, Location loc, Value memref, ValueRange
   return value.getType().isF32() ? value : arith::ExtFOp::create(b, b.getF32Type(), value);
 }
 
-/// The number that the lowest four bits of `code` (i32) stand for.
+/// The number that `code` (i32) stands for: its lowest eight bits (fp8), or four.
 static Value decode(ImplicitLocOpBuilder &b, Value code, StringRef format) {
   if (format == "int4") {
     Value high = arith::ShLIOp::create(b, code, i32(b, 28));
     return arith::SIToFPOp::create(b, b.getF32Type(), arith::ShRSIOp::create(b, high, i32(b, 28)));
   }
-  // e2m1 as sign, lowest bits of the exponent and highest of the significand of an f32: all codes, the denormal ones
-  // too, stand for 2^-126 of their value.
-  Value magnitude = arith::ShLIOp::create(b, arith::AndIOp::create(b, code, i32(b, 7)), i32(b, 22));
-  Value sign = arith::ShLIOp::create(b, arith::AndIOp::create(b, code, i32(b, 8)), i32(b, 28));
-  Value bits = arith::OrIOp::create(b, magnitude, sign);
+  // e4m3 or e2m1 as sign, lowest bits of the exponent and highest of the significand of an f32: all codes, the denormal
+  // ones too, stand for 2^-120 or 2^-126 of their value.
+  bool isBytes = format == "fp8";
+  auto part = [&](int64_t mask, int64_t left) -> Value {
+    return arith::ShLIOp::create(b, arith::AndIOp::create(b, code, i32(b, mask)), i32(b, left));
+  };
+  Value bits = arith::OrIOp::create(b, isBytes ? part(0x7f, 20) : part(7, 22), isBytes ? part(0x80, 24) : part(8, 28));
   Value small = arith::BitcastOp::create(b, b.getF32Type(), bits);
-  return arith::MulFOp::create(b, small, arith::ConstantOp::create(b, b.getF32FloatAttr(0x1p126f)));
+  return arith::MulFOp::create(b, small,
+                               arith::ConstantOp::create(b, b.getF32FloatAttr(isBytes ? 0x1p120f : 0x1p126f)));
 }
 
 /// 2^(e - 127) of an exponent in i8; 255 is NaN.
@@ -67,7 +70,7 @@ Value moe::loadWeight(OpBuilder &builder, GroupedMatmulOp op, size_t number, Val
   llvm::append_range(at, llvm::map_range(place.byte, apply));
   llvm::append_range(scaleAt, llvm::map_range(place.scale, apply));
   Value byte = arith::ExtUIOp::create(b, b.getI32Type(), memref::LoadOp::create(b, weight, at).getResult());
-  Value shift = arith::IndexCastOp::create(b, b.getI32Type(), apply(place.part * 4));
+  Value shift = arith::IndexCastOp::create(b, b.getI32Type(), apply(place.part * op.getCodeBits()));
   Value value = decode(b, arith::ShRUIOp::create(b, byte, shift), *op.getFormat());
   Value scale = memref::LoadOp::create(b, op.getScales()[number], scaleAt);
   if (scale.getType().isInteger())

@@ -92,6 +92,35 @@ gpu.module @kernels {
     gpu.return
   }
 
+  // Bytes: 32 of a column and 4 of its scale in a stage, which two copies of a thread bring; a lane loads 8 bytes for each half of
+  // a stage. Pairs are f16 that are 2^8 too small, multiplied in f32 and rounded.
+  // CHECK-LABEL: gpu.func @fp8
+  // CHECK-SAME: workgroup(%{{.*}} : memref<38400xi8, #gpu.address_space<workgroup>> {llvm.align = 1024 : i64})
+  gpu.func @fp8(%x: memref<?x160xbf16>, %w: memref<1x8x10x256xi8>, %s: memref<1x8x2x16xf32>, %y: memref<?x128xf32>, %rows: i32)
+      kernel attributes {known_block_size = array<i32: 128, 1, 1>} {
+    %c0 = arith.constant 0 : index
+    %c1 = arith.constant 1 : index
+    %zero = arith.constant 0 : i32
+    %o = memref.alloca() : memref<2xi32>
+    memref.store %zero, %o[%c0] : memref<2xi32>
+    memref.store %rows, %o[%c1] : memref<2xi32>
+    // CHECK: scf.for %{{.*}} = %c0_i32{{.*}} to %c160_i32{{.*}} step %c32_i32
+    // CHECK-COUNT-6: nvvm.cp.async.shared.global {{.*}}, 16, cache = cg
+    // CHECK: arith.divui %{{.*}}, %c128_i32
+    // CHECK: nvvm.cp.async.shared.global {{.*}}, 16, cache = cg
+    // CHECK: arith.andi %{{.*}}, %c1065369472_i32
+    // CHECK: arith.andi %{{.*}}, %c-2147450880_i32
+    // CHECK-COUNT-2: llvm.fpext %{{.*}} : f16 to f32
+    // CHECK: "cvt.rn.bf16x2.f32 $0, $1, $2;", "=r,f,f"
+    // CHECK: nvvm.mma.sync
+    moe.grouped_matmul rows(%x : memref<?x160xbf16>) weights(%w : memref<1x8x10x256xi8>) scales(%s : memref<1x8x2x16xf32>)
+        groups(%o : memref<2xi32>) outs(%y : memref<?x128xf32>) attributes {format = "fp8"} {
+    ^bb0(%a: f32):
+      moe.yield %a : f32
+    }
+    gpu.return
+  }
+
   // Rows of f32: each weight is decoded where it is multiplied.
   // CHECK-LABEL: gpu.func @scalar
   gpu.func @scalar(%x: memref<?x64xf32>, %w: memref<1x16x32xi8>, %s: memref<1x16x2xi8>, %y: memref<?x16xf32>, %rows: i32)

@@ -6,14 +6,17 @@
 // PACKED-LABEL: func.func @main
 // PACKED: weights(%{{.*}} : tensor<3x2x2x256xi8>) scales(%{{.*}} : tensor<3x2x2x16xbf16>)
 // PACKED: weights(%{{.*}} : tensor<3x2x2x256xi8>) scales(%{{.*}} : tensor<3x2x2x16xbf16>)
+// PACKED: weights(%{{.*}} : tensor<3x2x2x256xi8>) scales(%{{.*}} : tensor<3x2x1x16xf32>)
 // PACKED-LABEL: func.func private @int4
 // PACKED: weights(%{{.*}} : tensor<3x32x32xi8>) scales(%{{.*}} : tensor<3x32x2xbf16>)
 // PACKED-LABEL: func.func private @mxfp4
 // PACKED: weights(%{{.*}} : tensor<3x32x32xi8>) scales(%{{.*}} : tensor<3x32x2xi8>)
+// PACKED-LABEL: func.func private @fp8
+// PACKED: weights(%{{.*}} : tensor<3x32x24xi8>) scales(%{{.*}} : tensor<3x32x1xf32>)
 
 #w_map = affine_map<(e, n, k) -> (e, n, k)>
 
-// CHECK: 2 checks passed
+// CHECK: 3 checks passed
 func.func @main() {
   %a = arith.constant 1103515245 : i32
   %c = arith.constant 747796405 : i32
@@ -112,6 +115,26 @@ func.func @main() {
   %want_mxfp4 = call @mxfp4(%x, %codes, %exponents, %offsets, %init)
       : (tensor<4x64xbf16>, tensor<3x32x32xi8>, tensor<3x32x2xi8>, tensor<4xi32>, tensor<4x32xf32>) -> tensor<4x32xf32>
   check.expect_eq %mxfp4, %want_mxfp4 : tensor<4x32xf32>, tensor<4x32xf32>
+
+  // The last of 32 k are none.
+  %x24 = tensor.extract_slice %x[0, 0] [4, 24] [1, 1] : tensor<4x64xbf16> to tensor<4x24xbf16>
+  %codes24 = tensor.extract_slice %codes[0, 0, 0] [3, 32, 24] [1, 1, 1] : tensor<3x32x32xi8> to tensor<3x32x24xi8>
+  %scales1 = tensor.extract_slice %scales[0, 0, 1] [3, 32, 1] [1, 1, 1] : tensor<3x32x2xbf16> to tensor<3x32x1xbf16>
+  %scales32_init = tensor.empty() : tensor<3x32x1xf32>
+  %scales32 = linalg.generic {indexing_maps = [#w_map, #w_map], iterator_types = ["parallel", "parallel", "parallel"]}
+      ins(%scales1 : tensor<3x32x1xbf16>) outs(%scales32_init : tensor<3x32x1xf32>) {
+  ^bb0(%s: bf16, %unused: f32):
+    %v = arith.extf %s : bf16 to f32
+    linalg.yield %v : f32
+  } -> tensor<3x32x1xf32>
+  %fp8 = moe.grouped_matmul rows(%x24 : tensor<4x24xbf16>) weights(%codes24 : tensor<3x32x24xi8>) scales(%scales32 : tensor<3x32x1xf32>)
+      groups(%offsets : tensor<4xi32>) outs(%init : tensor<4x32xf32>) attributes {format = "fp8"} {
+  ^bb0(%sum: f32):
+    moe.yield %sum : f32
+  } -> tensor<4x32xf32>
+  %want_fp8 = call @fp8(%x24, %codes24, %scales32, %offsets, %init)
+      : (tensor<4x24xbf16>, tensor<3x32x24xi8>, tensor<3x32x1xf32>, tensor<4xi32>, tensor<4x32xf32>) -> tensor<4x32xf32>
+  check.expect_eq %fp8, %want_fp8 : tensor<4x32xf32>, tensor<4x32xf32>
   return
 }
 
@@ -128,6 +151,15 @@ func.func private @mxfp4(%x: tensor<4x64xbf16>, %codes: tensor<3x32x32xi8>, %exp
                          %init: tensor<4x32xf32>) -> tensor<4x32xf32> attributes {no_inline} {
   %y = moe.grouped_matmul rows(%x : tensor<4x64xbf16>) weights(%codes : tensor<3x32x32xi8>) scales(%exponents : tensor<3x32x2xi8>)
       groups(%offsets : tensor<4xi32>) outs(%init : tensor<4x32xf32>) attributes {format = "mxfp4"} {
+  ^bb0(%sum: f32):
+    moe.yield %sum : f32
+  } -> tensor<4x32xf32>
+  return %y : tensor<4x32xf32>
+}
+func.func private @fp8(%x: tensor<4x24xbf16>, %codes: tensor<3x32x24xi8>, %scales: tensor<3x32x1xf32>, %offsets: tensor<4xi32>,
+                       %init: tensor<4x32xf32>) -> tensor<4x32xf32> attributes {no_inline} {
+  %y = moe.grouped_matmul rows(%x : tensor<4x24xbf16>) weights(%codes : tensor<3x32x24xi8>) scales(%scales : tensor<3x32x1xf32>)
+      groups(%offsets : tensor<4xi32>) outs(%init : tensor<4x32xf32>) attributes {format = "fp8"} {
   ^bb0(%sum: f32):
     moe.yield %sum : f32
   } -> tensor<4x32xf32>

@@ -2,8 +2,9 @@
 """Checkpoints of F8_E4M3 with a scale for every 128 x 128 weights: check_fp8.py --tools DIR --work DIR.
 
 Makes small ones out of random codes, whose sizes are no multiples of 128, beside the same models with the weights decoded here
-to F32, and compares: MoE blocks with an oracle in f64, logits of both models, all instruction-set levels. Then folders
-with something wrong, each of which must be refused with the tensor's name. Exit status 1 if anything differs.
+to F32, and compares: MoE blocks with an oracle in f64, logits of both models, all instruction-set levels and kernels of GPUs on
+the emulator. Then folders with something wrong, each of which must be refused with the tensor's name. Exit status 1 if
+anything differs.
 """
 import argparse
 import array
@@ -129,6 +130,22 @@ class Model:
                 "moe.1.topk_weight": (shape, weight), "moe.1.router_logits": (None, logits), "moe.1.output": (None, output)}
 
 
+def devices(models, folder):
+    """Every level of this machine, and the emulator: their names, and what runs the last layer's block on them."""
+    program = models.compile(folder, "--layers=1", "--cpu=amx,avx512,avx2,x86-64,amx-emulated")
+    kernels = models.compile(folder, "--layers=1", "--target=cuda", "--run-on=host")
+
+    def runner(program, *options):
+        def run(rows):
+            hidden = {"hidden": ([len(rows), HIDDEN], array.array("f", sum(rows, [])))}
+            return models.run(program, hidden, "--entry", "moe.1", *options)
+        return run
+
+    for level in json.loads(models.call(program, "info", "--json"))["isa_available"]:
+        yield level, runner(program, "--isa", level)
+    yield "emulator", runner(kernels)
+
+
 def check_family(models, family, scales_are_bf16):
     model = Model(family, scales_are_bf16)
     stored = model.write(models.work / family, model.stored)
@@ -137,12 +154,12 @@ def check_family(models, family, scales_are_bf16):
     want = model.block(rows)
     check_block(models, models.compile(stored, "--numerics=f32", "--layers=1", "--cpu=native"), 1, want)
 
-    # In bf16 the activations between the products are rounded; every level, and one row or two as among others.
-    program, errors = models.compile(stored, "--layers=1", "--cpu=amx,avx512,avx2,x86-64,amx-emulated"), []
-    for level in json.loads(models.call(program, "info", "--json"))["isa_available"]:
+    # In bf16 the activations between the products are rounded, and the weights on tensor cores; on every device, and one
+    # row or two as among others.
+    errors = []
+    for level, run_block in devices(models, stored):
         def run(part):
-            hidden = {"hidden": ([len(part), HIDDEN], array.array("f", sum(part, [])))}
-            return models.run(program, hidden, "--entry", "moe.1", "--isa", level)["hidden"][1]
+            return run_block(part)["hidden"][1]
 
         got = run(rows)
         errors.append(relative_error(got, want["moe.1.output"][1]))
@@ -184,9 +201,8 @@ def check_nan(models, model):
     wrong[5 * shape[1] + 130] = 0x7F
     folder = model.write(models.work / "nan", {**model.stored, model.experts[2][2] + ".weight": (shape, wrong, dtype)})
     rows = [[bf16(model.generator.uniform(-1, 1)) for _ in range(HIDDEN)] for _ in range(21)]
-    program = models.compile(folder, "--layers=1", "--cpu=amx,avx512,avx2,x86-64,amx-emulated")
-    for level in json.loads(models.call(program, "info", "--json"))["isa_available"]:
-        got = models.run(program, {"hidden": ([21, HIDDEN], array.array("f", sum(rows, [])))}, "--entry", "moe.1", "--isa", level)
+    for level, run in devices(models, folder):
+        got = run(rows)
         chosen = [2 in got["topk_index"][1][i : i + PER_TOKEN] for i in range(0, 21 * PER_TOKEN, PER_TOKEN)]
         want = [met and column == 5 for met in chosen for column in range(HIDDEN)]
         expect(any(want) and [value != value for value in got["hidden"][1]] == want, f"{level}: NaN elsewhere than in column 5")

@@ -11,11 +11,12 @@ off than one rounding to the neighbour; every schedule and split must give the s
 products took the tensor cores. With --gpu-arch=sm_90a there must be so many tokens that both products of the experts take the
 kernels for many rows of that architecture; the parts of the tokens take others, and still give the same bits here.
 
-With a format of 4 bits the sums are those of weights that are rounded here as the format has it. With int8, where
-sums are exact, outputs must be those of the same block compiled for a processor.
+With a format of 4 bits or fp8 the sums are those of weights that are rounded here as the format has it, those of fp8 then to
+the storage type. With int8, where sums are exact, outputs must be those of the same block compiled for a processor.
 """
 import argparse
 import array
+import bisect
 import json
 import math
 import os
@@ -35,11 +36,11 @@ class Storage:
     """Numbers of 16 bits."""
 
     def __init__(self, name):
-        self.name, self.mantissa = name, {"BF16": 8, "F16": 11}[name]
+        self.name, self.mantissa, self.least = name, *{"BF16": (8, -133), "F16": (11, -24)}[name]
 
     def round(self, value):
-        """To the nearest number with so many significant bits, ties to even; denormals do not occur here."""
-        scale = 2.0 ** (math.frexp(value)[1] - self.mantissa)
+        """To the nearest number with so many significant bits, or fewer below the least exponent; ties to even."""
+        scale = 2.0 ** max(math.frexp(value)[1] - self.mantissa, self.least)
         return round(value / scale) * scale
 
     def bits(self, value):
@@ -107,9 +108,25 @@ def as_mxfp4(group):
     return [math.copysign(numbers[nearest(abs(x / scale))], x) * scale for x in group]
 
 
-def rounded(weights, to_format):
-    """The weights of experts as codes of 32 with a scale stand for them."""
-    decode = lambda row: sum((to_format(row[at : at + 32]) for at in range(0, len(row), 32)), [])
+# The codes of e4m3 without a sign.
+E4M3 = [code * 2.0**-9 if code < 8 else (8 + code % 8) * 2.0 ** (code // 8 - 10) for code in range(127)]
+
+
+def as_fp8(group, storage):
+    """e4m3 times the f32 scale that makes the largest 448, in the storage type; ties to even codes."""
+    largest = max(map(abs, group))
+    scale, inverse = to_f32(largest / 448), to_f32(448 / largest)
+
+    def nearest(x):
+        above = min(bisect.bisect_left(E4M3, x), 126)
+        return E4M3[min((max(above - 1, 0), above), key=lambda code: (abs(x - E4M3[code]), code % 2))]
+
+    return [storage.round(to_f32(math.copysign(nearest(abs(to_f32(x * inverse))), x) * scale)) for x in group]
+
+
+def rounded(weights, to_format, size):
+    """The weights of experts as codes, of which `size` share a scale, stand for them."""
+    decode = lambda row: sum((to_format(row[at : at + size]) for at in range(0, len(row), size)), [])
     return {name: list(map(decode, rows)) if "experts" in name else rows for name, rows in weights.items()}
 
 
@@ -193,7 +210,8 @@ def check(options, hidden, intermediate, tokens):
         return "the bits of a processor"
 
     if options.quantize:
-        weights = rounded(weights, {"int4": as_int4, "mxfp4": as_mxfp4}[options.quantize])
+        formats = {"int4": (as_int4, 32), "mxfp4": (as_mxfp4, 32), "fp8": (lambda group: as_fp8(group, storage), 128)}
+        weights = rounded(weights, *formats[options.quantize])
     outputs, choices, scores = block(weights, storage, rows)
     expect(list(got["topk_index"]) == choices, "other experts")
     largest = max(map(abs, scores))
@@ -211,7 +229,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sizes", nargs="+")
     parser.add_argument("--dtype", choices=["BF16", "F16"], required=True)
-    parser.add_argument("--quantize", choices=["int8", "int4", "mxfp4"])
+    parser.add_argument("--quantize", choices=["int8", "int4", "mxfp4", "fp8"])
     parser.add_argument("--seeds", type=lambda text: list(map(int, text.split(","))), default=[0, 1, 2])
     parser.add_argument("--gpu-arch", dest="arch", default="sm_80")
     parser.add_argument("--tools", required=True)
