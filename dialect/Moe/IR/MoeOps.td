@@ -469,8 +469,9 @@ def Moe_AttentionOp : Moe_Op<"attention", [
         z[q] = scale * sum over d ascending of query[b, s, h, d] * keys[b, q, g, d]     for max(0, p - window + 1) <= q <= p
         out[b, s, h] = sum over q ascending of softmax(z)[q] * values[b, q, g]
 
-    all in f32, and at last rounded to the element type of the result. Cache positions after p are never read, so the result of a token is the same bits whether it comes alone,
-    in a batch, or in any split of its sequence.
+    all in f32, and at last rounded to the element type of the result. Cache positions after p have no part in it, so the result of a token is the same bits whether it comes alone,
+    in a batch, or in any split of its sequence. One exception: tensor cores of GPUs multiply values of positions that a query does not see by weights of 0 where other queries of
+    the call see them, so there an infinity or NaN among such values reaches queries whose own values have none.
 
     | operand | shape |
     |---|---|

@@ -40,7 +40,9 @@ def FormKernels : Pass<"moe-form-kernels", "::mlir::ModuleOp"> {
       the device alone, as many blocks as the device runs at once.
       A product that tensor cores can do gets two kernels or three, for blocks of different numbers of rows
       (`moe.block_rows`); the host launches one of them by the rows that the groups have on average. Which there are, and from how many rows on, is
-      decided by the cost model for the GPU that `architecture` stands for.
+      decided by the cost model for the GPU that `architecture` stands for. Attention gets one for many rows and one for few, and two
+      more for few sequences with long caches (`moe.attention_part`): several blocks make sums over chunks of a sequence's
+      keys, which lie in memory of their own, and others merge them.
     * Large elementwise ops are kernels in which each thread of the grid is on its own; ops that do not depend on each other
       share one.
     * What is left between them (loops that count, scan and fill a tile map) is one warp's work, in order.
@@ -246,10 +248,12 @@ def AttentionToWarps : Pass<"moe-attention-to-warps", "::mlir::gpu::GPUFuncOp"> 
     key-value head. A block has 64 rows (queries of the heads that share the key-value head), 16 for each warp. Keys and
     values come in tiles of 64, which begin at multiples of 64, by asynchronous copies into three slots of shared memory; what rows
     do not see is hidden only in tiles where that can be. With the attribute `moe.block_rows` a block has 16 rows, each warp does
-    every fourth tile, and merges some columns of all tiles.
+    every fourth tile, and merges some columns of all tiles. With `moe.attention_part` too (which moe-form-kernels puts there)
+    a kernel makes the sums of chunks of 256 keys alone, every gridDim.y-th, or merges those sums.
 
-    Every tile has its own largest score, sum of weights and weighted sum of values; tiles are merged in ascending order. So a row's
-    bits depend neither on batch, chunks, other rows nor on which of the two kernels does it. Weights are multiplied as two 16-bit
+    Every tile has its own largest score, sum of weights and weighted sum of values; the four tiles of a chunk, which begins at a
+    multiple of 256, are merged in ascending order, and then the chunks. So a row's bits depend neither on batch, cuts of a
+    prompt, other rows nor on which of the kernels does it. Weights are multiplied as two 16-bit
     numbers each; all sums are f32.
 
     Anything else (f32, other heads): a warp has one query of one head at a time. Its lanes share the elements of a vector; the

@@ -13,8 +13,6 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
-#include <limits>
-
 using namespace mlir;
 using namespace moe;
 
@@ -23,6 +21,7 @@ static constexpr int64_t mostDepth = 128;
 static constexpr int64_t warps = mmaThreads / warpSize;
 /// Columns of values whose sums over a tile are made together: four mma that do not wait for each other.
 static constexpr int64_t columnsAtOnce = 32;
+static constexpr int64_t chunksAtOnce = AttentionShape::chunksAtOnce;
 /// So many that all registers are used.
 static constexpr int64_t blocksPerMultiprocessor = 2;
 
@@ -42,7 +41,10 @@ std::optional<AttentionShape> moe::chooseAttentionShape(AttentionOp op, bool few
         std::pair(op.getCachedValues(), 1u), std::pair(op.getInit(), 1u), std::pair(op.getInit(), 2u)})
     if (std::optional<int64_t> stride = rowStride(memref, dim); !stride || *stride % 8)
       return std::nullopt;
-  return AttentionShape{depth, fewRows};
+  AttentionPart part = AttentionPart::All;
+  if (auto attribute = op->getAttrOfType<IntegerAttr>(attentionPartAttr))
+    part = static_cast<AttentionPart>(attribute.getInt());
+  return AttentionShape{depth, fewRows, part};
 }
 
 namespace {
@@ -62,7 +64,39 @@ private:
 
   void blockOfManyRows(Value firstRow);
   void blockOfFewRows(Value firstRow);
+  void combine();
   SmallVector<Value> tileOfWarp(Value firstKey, Value region, Rows &rows);
+  Sums chunkOfWarps(Value chunk);
+  void leaveChunk(Value chunk, const Sums &sums);
+  Value betweenKernels(Value chunk, Value column, Value ofLane);
+
+  /// The first and the end of the tiles of `chunk` that rows of the block see.
+  std::pair<Value, Value> tilesOf(Value chunk) {
+    Value first = make<arith::MulIOp>(chunk, AttentionShape::chunkTiles);
+    Value end = make<arith::MinSIOp>(make<arith::AddIOp>(first, AttentionShape::chunkTiles), endTile);
+    return {op.getWindow() ? make<arith::MaxSIOp>(first, firstTile) : first, end};
+  }
+  /// Where columns of this warp begin whose sums it merges: each fourth eight.
+  SmallVector<Value> columnsOfWarp() {
+    SmallVector<Value> columns;
+    for (int64_t block = 0; block < shape.depth / 8; block += warps)
+      columns.push_back(make<arith::MulIOp>(make<arith::AddIOp>(warp, block), 8));
+    return columns;
+  }
+  /// Four f32 at an address.
+  static constexpr int64_t laneBytes = perColumns * 4;
+  void leave(Value at, ArrayRef<Value> values) {
+    auto four = VectorType::get({perColumns}, b.getF32Type());
+    LLVM::StoreOp::create(b, loc, vector::FromElementsOp::create(b, loc, four, values), at, laneBytes);
+  }
+  SmallVector<Value> find(Value at) {
+    auto four = VectorType::get({perColumns}, b.getF32Type());
+    Value vector = LLVM::LoadOp::create(b, loc, four, at, laneBytes);
+    SmallVector<Value> values;
+    for (int64_t i = 0; i < perColumns; ++i)
+      values.push_back(vector::ExtractOp::create(b, loc, vector, i));
+    return values;
+  }
 };
 } // namespace
 
@@ -83,59 +117,70 @@ void AttentionBuilder::blockOfManyRows(Value firstRow) {
   waitForBlock(2);
   loadQueries(make<arith::AddIOp>(make<arith::MulIOp>(warp, fragment * shape.rowBytes()), 2 * slot));
 
-  size_t sumCount = shape.depth / 8 * perColumns;
-  SmallVector<Value> carried(sumCount + 2, number(0));
-  carried.append(2, number(std::numeric_limits<float>::lowest()));
-  carried.append({i32(0), i32(slot), i32(2 * slot)});
-  auto tiles = scf::ForOp::create(b, loc, firstTile, endTile, i32(1), carried);
-  disableUnrolling(tiles);
+  auto withSlots = [](const Sums &sums, ArrayRef<Value> places) {
+    SmallVector<Value> row = sums.row();
+    llvm::append_range(row, places);
+    return row;
+  };
+  constexpr size_t places = AttentionShape::slots;
+  auto chunks = scf::ForOp::create(b, loc, firstChunk, endChunk, i32(1),
+                                   withSlots(noSums(shape.depth), {i32(0), i32(slot), i32(2 * slot)}));
+  disableUnrolling(chunks);
   {
     OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToEnd(tiles.getBody());
-    ValueRange state = tiles.getRegionIterArgs();
-    SmallVector<Value> sums(state.take_front(sumCount));
-    state = state.drop_front(sumCount);
-    Rows all{{state[2], state[3]}, {state[0], state[1]}, {}, {}}, ofTile;
-    Value keys = state[4], values = state[5], room = state[6];
-    Value tile = tiles.getInductionVar(), next = make<arith::AddIOp>(tile, 1);
+    b.setInsertionPointToEnd(chunks.getBody());
+    ValueRange before = chunks.getRegionIterArgs();
+    auto [first, end] = tilesOf(chunks.getInductionVar());
+    auto tiles = scf::ForOp::create(b, loc, first, end, i32(1),
+                                    withSlots(noSums(shape.depth), SmallVector<Value>(before.take_back(places))));
+    disableUnrolling(tiles);
+    {
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPointToEnd(tiles.getBody());
+      ValueRange state = tiles.getRegionIterArgs();
+      Sums all = Sums::fromRow(state.drop_back(places));
+      state = state.take_back(places);
+      Value keys = state[0], values = state[1], room = state[2];
+      Value tile = tiles.getInductionVar(), next = make<arith::AddIOp>(tile, 1);
 
-    waitForBlock(1);
-    copy(/*values=*/false, next, room);
-    commitCopies();
-    SmallVector<Value> weights(AttentionShape::keys / 8 * perColumns, number(0));
-    addScores(keys, AttentionShape::keys, weights);
-    weigh(weights, make<arith::MulIOp>(tile, AttentionShape::keys), ofTile);
-    merge(all, ofTile);
-    SmallVector<Value> registers = splitWeights(weights);
+      waitForBlock(1);
+      copy(/*values=*/false, next, room);
+      commitCopies();
+      SmallVector<Value> weights(AttentionShape::keys / 8 * perColumns, number(0));
+      addScores(keys, AttentionShape::keys, weights);
+      Rows ofTile;
+      weigh(weights, make<arith::MulIOp>(tile, AttentionShape::keys), ofTile);
+      merge(all.rows, ofTile);
+      SmallVector<Value> registers = splitWeights(weights);
 
-    waitForBlock(1);
-    copy(/*values=*/true, next, keys);
-    commitCopies();
-    for (int64_t column = 0; column < shape.depth; column += columnsAtOnce) {
-      int64_t end = std::min(column + columnsAtOnce, shape.depth);
-      SmallVector<Value> tileSums((end - column) / 8 * perColumns, number(0));
-      for (int64_t key = 0; key < AttentionShape::keys; key += fragment)
-        for (int64_t at = column; at < end; at += fragment)
-          addValues(ArrayRef(registers).slice(key / 2, 8), values, key, at,
-                    MutableArrayRef(tileSums).slice((at - column) / 8 * perColumns, 2 * perColumns));
-      // Else ptxas loads values of all columns at once, and is short of registers.
-      if (end < shape.depth && shape.depth > 96)
-        NVVM::SyncWarpOp::create(b, loc, i32(-1));
-      for (auto [at, sum] : llvm::enumerate(tileSums)) {
-        Value &total = sums[column / 8 * perColumns + at];
-        total = mergeSum(total, sum, all, at);
+      waitForBlock(1);
+      copy(/*values=*/true, next, keys);
+      commitCopies();
+      for (int64_t column = 0; column < shape.depth; column += columnsAtOnce) {
+        int64_t end = std::min(column + columnsAtOnce, shape.depth);
+        SmallVector<Value> tileSums((end - column) / 8 * perColumns, number(0));
+        for (int64_t key = 0; key < AttentionShape::keys; key += fragment)
+          for (int64_t at = column; at < end; at += fragment)
+            addValues(ArrayRef(registers).slice(key / 2, 8), values, key, at,
+                      MutableArrayRef(tileSums).slice((at - column) / 8 * perColumns, 2 * perColumns));
+        // Else ptxas loads values of all columns at once, and is short of registers.
+        if (end < shape.depth && shape.depth > 96)
+          NVVM::SyncWarpOp::create(b, loc, i32(-1));
+        for (auto [at, sum] : llvm::enumerate(tileSums)) {
+          Value &total = all.values[column / 8 * perColumns + at];
+          total = mergeSum(total, sum, all.rows, at);
+        }
       }
+      scf::YieldOp::create(b, loc, withSlots(all, {room, keys, values}));
     }
-    sums.append({all.total[0], all.total[1], all.most[0], all.most[1], room, keys, values});
-    scf::YieldOp::create(b, loc, sums);
+    ValueRange after = tiles.getResults();
+    Sums all = merged(Sums::fromRow(before.drop_back(places)), Sums::fromRow(after.drop_back(places)));
+    scf::YieldOp::create(b, loc, withSlots(all, SmallVector<Value>(after.take_back(places))));
   }
-  ValueRange results = tiles.getResults();
-  ValueRange statistics = results.drop_front(sumCount);
-  Rows all{{statistics[2], statistics[3]}, {statistics[0], statistics[1]}, {}, {}};
   SmallVector<Value> columns;
   for (int64_t column = 0; column < shape.depth; column += 8)
     columns.push_back(i32(column));
-  store(all, SmallVector<Value>(results.take_front(sumCount)), columns);
+  store(Sums::fromRow(chunks.getResults().drop_back(places)), columns);
   // The next block writes the slots again.
   waitForBlock(0);
 }
@@ -175,8 +220,55 @@ SmallVector<Value> AttentionBuilder::tileOfWarp(Value firstKey, Value region, Ro
   return sums;
 }
 
-/// All warps have the same 16 rows, and each another tile of a round. They leave their sums in shared memory, and then
-/// each of them merges some of the columns of all tiles, in order.
+/// The sums of the 16 rows over a chunk, in this warp's columns. Each warp takes a tile and leaves its sums in shared
+/// memory; then each of them merges some of the columns of all tiles, in order.
+Sums AttentionBuilder::chunkOfWarps(Value chunk) {
+  static_assert(AttentionShape::chunkTiles == warps);
+  int64_t blocks = shape.depth / 8, regionBytes = AttentionShape::slots * shape.slotBytes();
+  auto [first, end] = tilesOf(chunk);
+  auto isThere = [&, first = first, end = end](Value tile) {
+    Value isThere = less(tile, end);
+    if (op.getWindow())
+      isThere = make<arith::AndIOp>(isThere, arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge, tile, first));
+    return isThere;
+  };
+  Value firstOfChunk = make<arith::MulIOp>(chunk, AttentionShape::chunkTiles);
+  Value atLane = make<arith::MulIOp>(lane, laneBytes);
+  Value tile = make<arith::AddIOp>(firstOfChunk, warp);
+  auto exists = scf::IfOp::create(b, loc, isThere(tile), /*withElseRegion=*/false);
+  {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPoint(exists.thenYield());
+    Value region = make<arith::MulIOp>(warp, regionBytes);
+    Rows ofTile;
+    SmallVector<Value> sums = tileOfWarp(make<arith::MulIOp>(tile, AttentionShape::keys), region, ofTile);
+    Value at = make<arith::AddIOp>(region, atLane);
+    for (int64_t block = 0; block < blocks; ++block)
+      leave(sharedAt(at, block * AttentionShape::columnsBytes), ArrayRef(sums).slice(block * perColumns, perColumns));
+    leave(sharedAt(at, blocks * AttentionShape::columnsBytes),
+          {ofTile.total[0], ofTile.total[1], ofTile.most[0], ofTile.most[1]});
+  }
+  gpu::BarrierOp::create(b, loc);
+  Sums all = noSums(8 * columnsOfWarp().size());
+  for (int64_t other = 0; other < warps; ++other)
+    all = mergedIf(isThere(make<arith::AddIOp>(firstOfChunk, other)), all, [&] {
+      Value at = make<arith::AddIOp>(atLane, other * regionBytes);
+      SmallVector<Value> row;
+      for (Value column : columnsOfWarp()) {
+        // A warp without columns of its own does others' once more.
+        Value block = make<arith::MinSIOp>(make<arith::DivUIOp>(column, 8), blocks - 1);
+        llvm::append_range(
+            row, find(sharedAt(make<arith::AddIOp>(at, make<arith::MulIOp>(block, AttentionShape::columnsBytes)), 0)));
+      }
+      llvm::append_range(row, find(sharedAt(at, blocks * AttentionShape::columnsBytes)));
+      return Sums::fromRow(row);
+    });
+  // The next chunk writes the regions again.
+  gpu::BarrierOp::create(b, loc);
+  return all;
+}
+
+/// All warps have the same 16 rows.
 void AttentionBuilder::blockOfFewRows(Value firstRow) {
   startBlock(firstRow);
   copyQueries(firstRow, i32(0));
@@ -185,86 +277,122 @@ void AttentionBuilder::blockOfFewRows(Value firstRow) {
   loadQueries(i32(0));
   gpu::BarrierOp::create(b, loc);
 
-  auto four = VectorType::get({perColumns}, b.getF32Type());
-  int64_t blocks = shape.depth / 8, mine = llvm::divideCeil(blocks, warps), laneBytes = perColumns * 4;
-  int64_t regionBytes = AttentionShape::slots * shape.slotBytes();
-  auto leave = [&](Value at, ArrayRef<Value> values) {
-    Value vector = vector::FromElementsOp::create(b, loc, four, values);
-    LLVM::StoreOp::create(b, loc, vector, sharedAt(at, 0), laneBytes);
-  };
-  auto find = [&](Value at) {
-    Value vector = LLVM::LoadOp::create(b, loc, four, sharedAt(at, 0), laneBytes);
-    SmallVector<Value, 4> values;
-    for (int64_t i = 0; i < perColumns; ++i)
-      values.push_back(vector::ExtractOp::create(b, loc, vector, i));
-    return values;
-  };
-  Value atLane = make<arith::MulIOp>(lane, laneBytes);
+  OpBuilder::InsertionGuard guard(b);
+  if (shape.part == AttentionPart::Chunks) {
+    Value first = make<arith::AddIOp>(firstChunk, toI32(gpu::BlockIdOp::create(b, loc, gpu::Dimension::y)));
+    Value step = toI32(gpu::GridDimOp::create(b, loc, gpu::Dimension::y));
+    auto chunks = scf::ForOp::create(b, loc, first, endChunk, step);
+    disableUnrolling(chunks);
+    b.setInsertionPoint(chunks.getBody()->getTerminator());
+    leaveChunk(chunks.getInductionVar(), chunkOfWarps(chunks.getInductionVar()));
+    return;
+  }
+  auto chunks = scf::ForOp::create(b, loc, firstChunk, endChunk, i32(1), noSums(8 * columnsOfWarp().size()).row());
+  disableUnrolling(chunks);
+  b.setInsertionPointToEnd(chunks.getBody());
+  Sums ofChunk = chunkOfWarps(chunks.getInductionVar());
+  scf::YieldOp::create(b, loc, merged(Sums::fromRow(chunks.getRegionIterArgs()), ofChunk).row());
+  b.setInsertionPointAfter(chunks);
+  store(Sums::fromRow(chunks.getResults()), columnsOfWarp());
+}
 
-  SmallVector<Value> carried(mine * perColumns + 2, number(0));
-  carried.append(2, number(std::numeric_limits<float>::lowest()));
-  auto rounds = scf::ForOp::create(b, loc, firstTile, endTile, i32(warps), carried);
-  disableUnrolling(rounds);
+/// Where the sums of `chunk` lie between kernels: those of lane `ofLane` in the eight columns from `column` on, or,
+/// behind them all, the statistics.
+Value AttentionBuilder::betweenKernels(Value chunk, Value column, Value ofLane) {
+  // The iteration of the loop over the whole launch is the number of the sequence and key-value head. It has 16 rows at
+  // most: of more, the host would have launched another kernel.
+  Operation *loop = op->getParentOfType<scf::ForOp>();
+  while (Operation *outer = loop->getParentOfType<scf::ForOp>())
+    loop = outer;
+  auto kernel = op->getParentOfType<gpu::GPUFuncOp>();
+  unsigned arguments = kernel.getNumArguments();
+  Value memory = kernel.getArgument(arguments - 2), room = toI32(kernel.getArgument(arguments - 1));
+  Value unit = cast<scf::ForOp>(loop).getInductionVar();
+  Value place = make<arith::AddIOp>(make<arith::MulIOp>(unit, room), make<arith::SubIOp>(chunk, firstChunk));
+  auto wide = [&](Value value) -> Value { return arith::ExtUIOp::create(b, loc, b.getI64Type(), value); };
+  auto bytes = [&](int64_t count) -> Value { return arith::ConstantIntOp::create(b, loc, count, 64); };
+  Value at = make<arith::MulIOp>(wide(place), bytes(shape.chunkBytes()));
+  Value inChunk = make<arith::AddIOp>(make<arith::MulIOp>(column, AttentionShape::columnsBytes / 8),
+                                      make<arith::MulIOp>(ofLane, laneBytes));
+  return globalAt(globalPointer(addressOf(memory)), make<arith::AddIOp>(at, wide(inChunk)));
+}
+
+void AttentionBuilder::leaveChunk(Value chunk, const Sums &sums) {
+  OpBuilder::InsertionGuard guard(b);
+  auto ifLess = [&](Value left, Value right) {
+    b.setInsertionPoint(scf::IfOp::create(b, loc, less(left, right), /*withElseRegion=*/false).thenYield());
+  };
+  ifLess(threadRow[0], rows);
+  SmallVector<Value> row = sums.row();
+  for (auto [number, column] : llvm::enumerate(columnsOfWarp())) {
+    OpBuilder::InsertionGuard guard(b);
+    if (shape.depth / 8 % warps)
+      ifLess(column, i32(shape.depth));
+    leave(betweenKernels(chunk, column, lane), ArrayRef(row).slice(number * perColumns, perColumns));
+  }
+  ifLess(warp, i32(1));
+  leave(betweenKernels(chunk, i32(shape.depth), lane), ArrayRef(row).take_back(perColumns));
+}
+
+/// A warp merges eight columns of all chunks, which other blocks have left. They come through shared memory, a few
+/// chunks at a time: registers ptxas would load one after the other, and wait for each.
+void AttentionBuilder::combine() {
+  startBlock(i32(0));
+  constexpr int64_t pieceBytes = AttentionShape::columnsBytes, groupBytes = chunksAtOnce * 2 * pieceBytes;
+  Value column = make<arith::MulIOp>(toI32(gpu::BlockIdOp::create(b, loc, gpu::Dimension::y)), warps);
+  column = make<arith::MulIOp>(make<arith::AddIOp>(column, warp), 8);
+  // Nothing was left of rows that are not there: their lanes read the sums of the first row. A warp without columns of
+  // its own reads the last ones.
+  Value ofColumn = make<arith::MinSIOp>(column, shape.depth - 8);
+  Value ofLane = select(less(threadRow[0], rows), lane, make<arith::AndIOp>(lane, 3));
+  Value region = make<arith::AddIOp>(make<arith::MulIOp>(warp, 2 * groupBytes), make<arith::MulIOp>(lane, laneBytes));
+  Value last = make<arith::SubIOp>(endChunk, 1);
+  auto copy = [&](Value first, Value to) {
+    for (int64_t more = 0; more < chunksAtOnce; ++more) {
+      Value chunk = make<arith::AddIOp>(first, more), size = select(less(last, chunk), i32(0), i32(laneBytes));
+      chunk = make<arith::MinSIOp>(chunk, last);
+      int64_t at = 2 * more * pieceBytes;
+      copyAsync(sharedAt(to, at), betweenKernels(chunk, ofColumn, ofLane), laneBytes, size);
+      copyAsync(sharedAt(to, at + pieceBytes), betweenKernels(chunk, i32(shape.depth), ofLane), laneBytes, size);
+    }
+    commitCopies();
+  };
+  copy(firstChunk, region);
+  Value second = make<arith::AddIOp>(region, groupBytes);
+  copy(make<arith::AddIOp>(firstChunk, chunksAtOnce), second);
+
+  SmallVector<Value> carried = noSums(8).row(), none = carried;
+  carried.append({region, second});
+  auto chunks = scf::ForOp::create(b, loc, firstChunk, endChunk, i32(chunksAtOnce), carried);
+  disableUnrolling(chunks);
   {
     OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToEnd(rounds.getBody());
-    Value tile = make<arith::AddIOp>(rounds.getInductionVar(), warp);
-    auto exists = scf::IfOp::create(b, loc, less(tile, endTile), /*withElseRegion=*/false);
-    {
-      OpBuilder::InsertionGuard guard(b);
-      b.setInsertionPoint(exists.thenYield());
-      Value region = make<arith::MulIOp>(warp, regionBytes);
-      Rows ofTile;
-      SmallVector<Value> sums = tileOfWarp(make<arith::MulIOp>(tile, AttentionShape::keys), region, ofTile);
-      Value at = make<arith::AddIOp>(region, atLane);
-      for (int64_t block = 0; block < blocks; ++block)
-        leave(make<arith::AddIOp>(at, block * warpSize * laneBytes),
-              ArrayRef(sums).slice(block * perColumns, perColumns));
-      leave(make<arith::AddIOp>(at, blocks * warpSize * laneBytes),
-            {ofTile.total[0], ofTile.total[1], ofTile.most[0], ofTile.most[1]});
+    b.setInsertionPointToEnd(chunks.getBody());
+    Value first = chunks.getInductionVar();
+    ValueRange state = chunks.getRegionIterArgs(), places = state.take_back(2);
+    Sums all = Sums::fromRow(state.drop_back(2));
+    NVVM::CpAsyncWaitGroupOp::create(b, loc, 1);
+    for (int64_t more = 0; more < chunksAtOnce; ++more) {
+      SmallVector<Value> row = find(sharedAt(places[0], 2 * more * pieceBytes));
+      llvm::append_range(row, find(sharedAt(places[0], (2 * more + 1) * pieceBytes)));
+      Value isThere = less(make<arith::AddIOp>(first, more), endChunk);
+      for (auto [value, nothing] : llvm::zip_equal(row, none))
+        value = select(isThere, value, nothing);
+      all = merged(all, Sums::fromRow(row));
     }
-    gpu::BarrierOp::create(b, loc);
-    SmallVector<Value> state(rounds.getRegionIterArgs());
-    for (int64_t other = 0; other < warps; ++other) {
-      Value isThere = less(make<arith::AddIOp>(rounds.getInductionVar(), other), endTile);
-      auto merged = scf::IfOp::create(b, loc, ValueRange(state).getTypes(), isThere, /*addThenBlock=*/true,
-                                      /*addElseBlock=*/true);
-      OpBuilder::InsertionGuard guard(b);
-      b.setInsertionPointToEnd(merged.elseBlock());
-      scf::YieldOp::create(b, loc, state);
-      b.setInsertionPointToEnd(merged.thenBlock());
-      ArrayRef<Value> before = ArrayRef(state).drop_front(mine * perColumns);
-      Rows all{{before[2], before[3]}, {before[0], before[1]}, {}, {}};
-      Value at = make<arith::AddIOp>(atLane, other * regionBytes);
-      auto statistics = find(make<arith::AddIOp>(at, blocks * warpSize * laneBytes));
-      Rows ofTile{{statistics[2], statistics[3]}, {statistics[0], statistics[1]}, {}, {}};
-      merge(all, ofTile);
-      SmallVector<Value> next;
-      for (int64_t number = 0; number < mine; ++number) {
-        // A warp without columns of its own does others' once more.
-        Value block = make<arith::MinSIOp>(make<arith::AddIOp>(warp, number * warps), blocks - 1);
-        auto sums = find(make<arith::AddIOp>(at, make<arith::MulIOp>(block, warpSize * laneBytes)));
-        for (auto [i, sum] : llvm::enumerate(sums))
-          next.push_back(mergeSum(state[number * perColumns + i], sum, all, i));
-      }
-      next.append({all.total[0], all.total[1], all.most[0], all.most[1]});
-      scf::YieldOp::create(b, loc, next);
-      state.assign(merged.getResults().begin(), merged.getResults().end());
-    }
-    // The next round writes the regions again.
-    gpu::BarrierOp::create(b, loc);
-    scf::YieldOp::create(b, loc, state);
+    NVVM::SyncWarpOp::create(b, loc, i32(-1));
+    copy(make<arith::AddIOp>(first, 2 * chunksAtOnce), places[0]);
+    SmallVector<Value> next = all.row();
+    next.append({places[1], places[0]});
+    scf::YieldOp::create(b, loc, next);
   }
-  ValueRange results = rounds.getResults();
-  ValueRange statistics = results.drop_front(mine * perColumns);
-  Rows all{{statistics[2], statistics[3]}, {statistics[0], statistics[1]}, {}, {}};
-  SmallVector<Value> columns;
-  for (int64_t number = 0; number < mine; ++number)
-    columns.push_back(make<arith::MulIOp>(make<arith::AddIOp>(warp, number * warps), 8));
-  store(all, SmallVector<Value>(results.take_front(mine * perColumns)), columns);
+  store(Sums::fromRow(chunks.getResults().drop_back(2)), column);
+  NVVM::CpAsyncWaitGroupOp::create(b, loc, 0);
 }
 
 void AttentionBuilder::build() {
+  if (shape.part == AttentionPart::Combine)
+    return combine();
   auto byRows = scf::ForOp::create(b, loc, i32(0), rows, i32(shape.rows()));
   b.setInsertionPoint(byRows.getBody()->getTerminator());
   if (shape.fewRows)
@@ -275,5 +403,7 @@ void AttentionBuilder::build() {
 
 void moe::buildAttentionKernel(AttentionOp op, const AttentionShape &shape, gpu::GPUFuncOp kernel) {
   AttentionBuilder(op, shape, kernel).build();
+  if (shape.part == AttentionPart::Combine)
+    return;
   kernel->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(), OpBuilder(op).getI32IntegerAttr(blocksPerMultiprocessor));
 }

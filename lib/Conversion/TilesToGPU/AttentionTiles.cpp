@@ -4,13 +4,14 @@
 //
 // The order of sums, which only depends on where keys are: tiles of 64 keys begin at multiples of 64. Of each tile the
 // largest score m, the sum l of the weights 2^(score - m), and the weighted sum t of the values, which starts at zero.
-// Tiles are merged one after the other:
+// The tiles of a chunk of 256 keys, which begins at a multiple of 256, are merged one after the other, from none on:
 //
 //     M' = max(M, m)     L' = L * 2^(M - M') + l * 2^(m - M')     O' = O * 2^(M - M') + t * 2^(m - M')
 //
-// Unlike a sum that runs through all tiles this lets different warps do different tiles of a row, to the same bits. It
-// costs a multiplication more for each element and tile. A tile that a row does not see changes nothing: m is the
-// lowest number, weights are 0, factors 1 and 0. Scores have the factor log2(e) in them.
+// and then the chunks in the same way. Unlike a sum that runs through all tiles this lets different warps do different
+// tiles of a row, and different blocks different chunks, to the same bits. It costs a multiplication more for each
+// element and tile. A tile that a row does not see changes nothing: m is the lowest number, weights are 0, factors 1
+// and 0. Scores have the factor log2(e) in them.
 //
 // Weights take part in products as two 16-bit numbers, the second with what the first one lost: as if they were f32 of
 // 16 bits precision, where one number would have 8 (bf16).
@@ -104,6 +105,8 @@ void AttentionTiles::startBlock(Value firstRow) {
     firstTile = make<arith::DivUIOp>(make<arith::MaxSIOp>(first, 0), AttentionShape::keys);
   }
   endTile = make<arith::AddIOp>(make<arith::DivUIOp>(lastPosition, AttentionShape::keys), 1);
+  firstChunk = make<arith::DivUIOp>(firstTile, AttentionShape::chunkTiles);
+  endChunk = make<arith::AddIOp>(make<arith::DivUIOp>(lastPosition, AttentionShape::chunkKeys), 1);
 }
 
 /// Starts to copy `count` rows to `to` by `threads` threads, of which this one is number `threadOfCopy`. `pointerTo`
@@ -281,6 +284,30 @@ void AttentionTiles::merge(Rows &all, const Rows &tile) {
   }
 }
 
+Sums AttentionTiles::noSums(int64_t columns) {
+  Value lowest = number(std::numeric_limits<float>::lowest()), zero = number(0);
+  return {SmallVector<Value>(columns / 8 * perColumns, zero), {{lowest, lowest}, {zero, zero}, {}, {}}};
+}
+
+Sums AttentionTiles::merged(Sums all, const Sums &part) {
+  merge(all.rows, part.rows);
+  for (auto [at, sum] : llvm::enumerate(part.values))
+    all.values[at] = mergeSum(all.values[at], sum, all.rows, at);
+  return all;
+}
+
+Sums AttentionTiles::mergedIf(Value condition, const Sums &all, function_ref<Sums()> part) {
+  SmallVector<Value> row = all.row();
+  auto choice = scf::IfOp::create(b, loc, ValueRange(row).getTypes(), condition, /*addThenBlock=*/true,
+                                  /*addElseBlock=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToEnd(choice.elseBlock());
+  scf::YieldOp::create(b, loc, row);
+  b.setInsertionPointToEnd(choice.thenBlock());
+  scf::YieldOp::create(b, loc, merged(all, part()).row());
+  return Sums::fromRow(choice.getResults());
+}
+
 SmallVector<Value> AttentionTiles::splitWeights(ArrayRef<Value> weights) {
   SmallVector<Value> registers;
   for (size_t key = 0; key < weights.size(); key += 2 * perColumns) {
@@ -293,7 +320,7 @@ SmallVector<Value> AttentionTiles::splitWeights(ArrayRef<Value> weights) {
   return registers;
 }
 
-void AttentionTiles::store(const Rows &all, ArrayRef<Value> sums, ArrayRef<Value> columns) {
+void AttentionTiles::store(const Sums &all, ArrayRef<Value> columns) {
   Type type = elementOf(op.getInit());
   auto pair = VectorType::get({2}, type);
   Value inColumns = make<arith::MulIOp>(make<arith::AndIOp>(lane, 3), 2), zero = number(0);
@@ -302,19 +329,20 @@ void AttentionTiles::store(const Rows &all, ArrayRef<Value> sums, ArrayRef<Value
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPoint(exists.thenYield());
     // Weights may lose that a score is not a number, but the largest score tells.
-    Value total = make<arith::AddFOp>(all.total[i], make<arith::SubFOp>(all.most[i], all.most[i]));
+    Value most = all.rows.most[i], total = make<arith::AddFOp>(all.rows.total[i], make<arith::SubFOp>(most, most));
     Value inverse = make<arith::DivFOp>(number(1), total);
     Value query = toIndex(make<arith::DivUIOp>(threadRow[i], op.getGroupSize()));
     Value head = toIndex(make<arith::RemUIOp>(threadRow[i], op.getGroupSize()));
     for (auto [block, column] : llvm::enumerate(columns)) {
       OpBuilder::InsertionGuard guard(b);
-      if (shape.depth / 8 < static_cast<int64_t>(columns.size()) * (shape.fewRows ? mmaThreads / warpSize : 1))
+      // Where each warp has columns of its own, some may have none.
+      if (shape.fewRows && shape.depth / 8 % (mmaThreads / warpSize))
         b.setInsertionPoint(
             scf::IfOp::create(b, loc, less(column, i32(shape.depth)), /*withElseRegion=*/false).thenYield());
       SmallVector<Value> results;
       for (int64_t at = 0; at < 2; ++at) {
         // Adding 0 turns -0 into 0: which of them a sum is depends on the tiles that a row does not see.
-        Value result = fma(sums[block * perColumns + 2 * i + at], inverse, zero);
+        Value result = fma(all.values[block * perColumns + 2 * i + at], inverse, zero);
         results.push_back(type.isF32() ? result : Value(arith::TruncFOp::create(b, loc, type, result)));
       }
       Value vector = vector::FromElementsOp::create(b, loc, pair, results);

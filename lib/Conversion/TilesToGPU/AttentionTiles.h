@@ -22,6 +22,22 @@ struct Rows {
   mlir::Value ofTile[2]; ///< and what those of the tile are
 };
 
+/// What is known of a thread's rows over some keys. As one row of values: `values`, then total, then most.
+struct Sums {
+  llvm::SmallVector<mlir::Value> values; ///< weighted sums: four for each eight columns
+  Rows rows;
+
+  static Sums fromRow(mlir::ValueRange row) {
+    mlir::ValueRange last = row.take_back(4);
+    return {llvm::SmallVector<mlir::Value>(row.drop_back(4)), {{last[2], last[3]}, {last[0], last[1]}, {}, {}}};
+  }
+  llvm::SmallVector<mlir::Value> row() const {
+    llvm::SmallVector<mlir::Value> all(values);
+    all.append({rows.total[0], rows.total[1], rows.most[0], rows.most[1]});
+    return all;
+  }
+};
+
 /// Writes what kernels of attention do with a tile of keys: copies, scores, weights, sums of values, merging.
 class AttentionTiles : protected TensorCoreBuilder {
 protected:
@@ -66,13 +82,22 @@ protected:
     int64_t row = number % perColumns / 2;
     return fma(tile, rows.ofTile[row], make<mlir::arith::MulFOp>(all, rows.before[row]));
   }
-  /// Writes the result of this thread's rows: `sums` has four for each eight columns, which begin at `columns` (i32).
-  void store(const Rows &all, llvm::ArrayRef<mlir::Value> sums, llvm::ArrayRef<mlir::Value> columns);
+  /// Sums over no keys, of `columns` columns.
+  Sums noSums(int64_t columns);
+  /// The sums over the keys of `all` and those of `part` behind them.
+  Sums merged(Sums all, const Sums &part);
+  /// The same where `condition` (i1) holds, with a `part` that is made there; else `all`.
+  Sums mergedIf(mlir::Value condition, const Sums &all, llvm::function_ref<Sums()> part);
+  /// Writes the result of this thread's rows from the sums over all keys; the columns of `all` begin at `columns`
+  /// (i32).
+  void store(const Sums &all, llvm::ArrayRef<mlir::Value> columns);
 
   AttentionOp op;
   AttentionShape shape;
   mlir::Value thread, lane, warp, rows; ///< i32
+  mlir::Value threadRow[2];             ///< rows of this thread, i32
   mlir::Value firstTile, endTile;       ///< that rows of the block see, i32
+  mlir::Value firstChunk, endChunk;     ///< that these tiles are in
 
 private:
   /// 16-byte chunks of all banks of shared memory.
@@ -107,7 +132,7 @@ private:
   mlir::Value queryPointer, keyPointer, valuePointer; ///< to the first rows
   Lanes rowLanes, keyLanes;                           ///< for operands as they lie, and for keys as columns
   // Of the block of rows.
-  mlir::Value threadRow[2], position[2];   ///< rows of this thread, and their positions
+  mlir::Value position[2];                 ///< of this thread's rows
   mlir::Value firstPosition, lastPosition; ///< of all rows of the block
   llvm::SmallVector<mlir::Value> queries;  ///< four registers for each 16 elements
 };

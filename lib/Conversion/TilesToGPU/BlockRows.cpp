@@ -38,8 +38,8 @@ void moe::setBlockRows(gpu::GPUFuncOp kernel, int64_t rows) {
   });
 }
 
-void moe::launchByRows(OpBuilder &host, Operation *loop, gpu::GPUFuncOp kernel, SymbolTable &symbols,
-                       const rt::GpuMachine &machine, function_ref<void(gpu::GPUFuncOp)> launch) {
+void moe::launchByRows(OpBuilder &host, Operation *loop, gpu::GPUFuncOp kernel, Value blocks, SymbolTable &symbols,
+                       const rt::GpuMachine &machine, LaunchKernel launch) {
   GroupedMatmulOp matmul;
   AttentionOp attention;
   loop->walk([&](GroupedMatmulOp op) { matmul = op; });
@@ -56,7 +56,9 @@ void moe::launchByRows(OpBuilder &host, Operation *loop, gpu::GPUFuncOp kernel, 
     Value few = arith::CmpIOp::create(host, loc, arith::CmpIPredicate::ule, rows, most);
     auto branch = scf::IfOp::create(host, loc, few, /*withElseRegion=*/true);
     host.setInsertionPoint(branch.thenYield());
-    launch(smaller);
+    if (attention)
+      splitAttention(host, attention, smaller, blocks, symbols, launch);
+    launch(smaller, /*blocksY=*/nullptr, {});
     host.setInsertionPoint(branch.elseYield());
   };
 
@@ -77,5 +79,5 @@ void moe::launchByRows(OpBuilder &host, Operation *loop, gpu::GPUFuncOp kernel, 
         launchSmaller(choice.shape.rows, rows, host.createOrFold<arith::MulIOp>(loc, groups, index(choice.rows)));
     }
   }
-  launch(kernel);
+  launch(kernel, /*blocksY=*/nullptr, {});
 }

@@ -507,17 +507,19 @@ LogicalResult Splitter::emit(Segment &segment) {
   symbols.insert(kernel);
 
   Value width = arith::ConstantIndexOp::create(host, loc, form.threads);
-  auto launch = [&](gpu::GPUFuncOp function) {
-    gpu::LaunchFuncOp::create(host, loc, function, gpu::KernelDim3{blocks, one, one}, gpu::KernelDim3{width, one, one},
-                              /*dynamicSharedMemorySize=*/nullptr, form.operands);
+  auto launch = [&](gpu::GPUFuncOp function, Value blocksY, ValueRange more) {
+    SmallVector<Value> operands(form.operands);
+    llvm::append_range(operands, more);
+    gpu::LaunchFuncOp::create(host, loc, function, gpu::KernelDim3{blocks, blocksY ? blocksY : one, one},
+                              gpu::KernelDim3{width, one, one}, /*dynamicSharedMemorySize=*/nullptr, operands);
   };
   int64_t fewRows = rt::blockShapes().front().rows;
   if (form.blockRows > fewRows) {
-    launchByRows(host, last, kernel, symbols, machine, launch);
+    launchByRows(host, last, kernel, blocks, symbols, machine, launch);
   } else {
     if (form.blockRows > 0)
       setBlockRows(kernel, fewRows);
-    launch(kernel);
+    launch(kernel, /*blocksY=*/nullptr, {});
   }
   for (const WorkerScratch &memory : form.scratch)
     done.push_back(memory.memory.getDefiningOp());

@@ -88,7 +88,8 @@ struct JoinKernelsPass : moe::impl::JoinKernelsBase<JoinKernelsPass> {
     getOperation().walk([&](gpu::LaunchFuncOp launch) { launches.push_back(launch); });
     for (gpu::LaunchFuncOp second : launches) {
       gpu::LaunchFuncOp first = launchBefore(second);
-      if (!first || !isOneInteger(getAsOpFoldResult(second.getGridSizeX())))
+      auto isOne = [](Value size) { return isOneInteger(getAsOpFoldResult(size)); };
+      if (!first || !isOne(second.getGridSizeX()) || !isOne(second.getGridSizeY()) || !isOne(first.getGridSizeY()))
         continue;
       auto firstKernel = symbols.lookup<gpu::GPUFuncOp>(first.getKernelName());
       auto secondKernel = symbols.lookup<gpu::GPUFuncOp>(second.getKernelName());

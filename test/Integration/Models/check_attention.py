@@ -4,9 +4,9 @@
     check_attention.py CASE... --tools DIR --work DIR [--seeds 0,1]
 
 CASE is TYPE:DEPTH:QUERY_HEADS:KEY_HEADS:WINDOW (bf16 or f16; 0: no window). A program of one moe.attention is compiled, and called
-with numbers of queries and lengths around those of tiles (64 keys, 64 rows, 16 rows). Results have to be near float64's, the same
-bits under all schedules of the emulator, and the same bits if the queries come in parts: by the kernel for many rows
-and the one for few. Positions that no query may see hold NaN. Tensor cores must have done it.
+with numbers of queries and lengths around those of tiles (64 keys, 64 rows, 16 rows) and chunks of keys (256). Results have to be near
+float64's, the same bits under all schedules of the emulator, the same if the queries come in parts: by the kernel for
+many rows and the one for few; and the same if a GPU has too few multiprocessors to share chunks among blocks. Positions that no query may see hold NaN. Tensor cores must have done it.
 """
 import argparse
 import array
@@ -24,7 +24,8 @@ SCALE = 0.25
 # Weights have 16 bits or more, everything else is f32; values are at most 1.
 ERROR = 2.0**-15
 # Sequences, queries, capacity, past; and where the queries are cut into parts.
-CALLS = [(1, 1, 64, 0, []), (2, 1, 70, 65, []), (1, 70, 131, 60, [1, 2, 35]), (1, 5, 300, 290, [1]), (2, 17, 20, 0, [16])]
+CALLS = [(1, 1, 64, 0, []), (2, 1, 70, 65, []), (1, 70, 131, 60, [1, 2, 35]), (1, 5, 300, 290, [1]), (2, 17, 20, 0, [16]),
+         (2, 2, 800, 700, [1]), (1, 20, 560, 506, [6, 7]), (1, 1, 2400, 2370, [])]
 
 PROGRAM = """
 func.func @main(%q: tensor<?x?x{heads}x{depth}x{type}> {{moe.name = "query"}}, %k: tensor<?x?x{groups}x{depth}x{type}> {{moe.name = "keys"}},
@@ -70,7 +71,7 @@ class Case:
         done = subprocess.run(list(map(str, command)), env={**os.environ, **environment}, capture_output=True, text=True)
         expect(done.returncode == 0, f"{' '.join(map(str, command))}: status {done.returncode}: {done.stderr.strip()}")
 
-    def run(self, query, keys, values, past, seed):
+    def run(self, query, keys, values, past, seed, multiprocessors=4):
         """The results of all sequences, rows of a query's heads; and the matrix products of each launch."""
         counters = self.folder / "counters.json"
         counters.unlink(missing_ok=True)
@@ -79,7 +80,7 @@ class Case:
                       {"query": tensor(query, self.heads), "keys": tensor(keys, self.groups),
                        "values": tensor(values, self.groups), "past": ([], array.array("q", [past]))})
         self.call([self.program, "run", "--input", self.folder / "in.safetensors", "--output", self.folder / "out.safetensors"],
-                  MOE_GPU_SEED=str(seed), MOE_GPU_COUNTERS=str(counters))
+                  MOE_GPU_SEED=str(seed), MOE_GPU_COUNTERS=str(counters), MOE_GPU_MULTIPROCESSORS=str(multiprocessors))
         flat = read_tensors(self.folder / "out.safetensors")["out"][1]
         launches = [json.loads(line) for line in counters.read_text().splitlines()]
         width, count = self.heads * self.depth, len(query[0])
@@ -114,13 +115,19 @@ class Case:
             for seed in self.options.seeds:
                 got, counted = self.run(query, keys, values, past, seed)
                 results.append(got)
-                expect(len(counted) == 1 and all(launch["mma"] for launch in counted.values()), f"{where}: no tensor cores: {counted}")
                 kernels |= set(counted)
+                without = [name for name, launch in counted.items() if not launch["mma"]]
+                split = any(name.endswith("_chunks") for name in counted)
+                expect(len(counted) == 1 + split and len(without) == split and all(name.endswith("_combine") for name in without),
+                       f"{where}: expected one kernel on tensor cores, or two if the second one combines, but got {list(counted)}")
                 for name, launch in counted.items():
                     shared = launch["shared"]
                     conflicts = shared["wavefronts"] - shared["ideal_wavefronts"]
                     expect(conflicts == 0, f"{where}: {name} has {conflicts} bank conflicts")
             expect(all(got == results[0] for got in results), f"{where}: other bits under other schedules")
+            got, counted = self.run(query, keys, values, past, self.options.seeds[0], multiprocessors=1)
+            kernels |= set(counted)
+            expect(got == results[0], f"{where}: other bits with one multiprocessor")
             want = [[self.formula(query[b][s], keys[b], values[b], past + s) for s in range(count)] for b in range(batch)]
             error = max(abs(g - w) if g == g else math.inf for some, other in zip(results[0], want)
                         for row, wanted in zip(some, other) for g, w in zip(row, wanted))
@@ -131,9 +138,10 @@ class Case:
                 got, counted = self.run(part, keys, values, past + first, self.options.seeds[0])
                 kernels |= set(counted)
                 expect(got == [rows[first:last] for rows in results[0]], f"{where}: other bits for queries {first} to {last} alone")
-        # The heads of a group share a block, which has 16 rows in the kernel for few.
-        expected = 2 if self.heads <= 16 * self.groups else 1
-        expect(len(kernels) == expected, f"expected {expected} kernels, for few rows and for many, but got {kernels}")
+        # The heads of a group share a block, which has 16 rows in the kernels for few. One of these does all chunks of
+        # keys, two share them.
+        expected = 4 if self.heads <= 16 * self.groups else 1
+        expect(len(kernels) == expected, f"expected {expected} kernels, three for few rows and one for many, but got {kernels}")
         return f"within {worst:.1e} of float64, the same bits in parts"
 
 
