@@ -295,7 +295,8 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
       type rounds them to it.
 
     N need not be a multiple of 16: the last panel is padded with zeros. Same for K and pairs or quads. Where N is dynamic (a
-    tile of columns), `column_multiple` is a number that divides it; without, it may be anything.
+    tile of columns), `column_multiple` is a number that divides it; without, it may be anything. `large_result`: where there are
+    many rows, the result will not stay in a cache until it is read, and may as well be stored past it.
     The epilogue is a region on scalars: the accumulators, one value per row scalar and column scalar, in their element
     types; it yields out's element type. Each rounding to a storage type is in it, where a pass can see it.
 
@@ -316,7 +317,7 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
   let arguments = (ins Moe_Buffer:$x, Variadic<Moe_Buffer>:$weights, Moe_Buffer:$offsets, Optional<Moe_Buffer>:$choices,
                        Variadic<Moe_Buffer>:$rowScalars, Variadic<Moe_Buffer>:$columnScalars, Moe_Buffer:$init,
                        DefaultValuedAttr<I64Attr, "1">:$fanout, OptionalAttr<I64Attr>:$column_multiple, Variadic<Moe_Buffer>:$scales,
-                       OptionalAttr<Moe_WeightFormat>:$format);
+                       OptionalAttr<Moe_WeightFormat>:$format, UnitAttr:$large_result);
   let results = (outs Optional<AnyRankedTensor>:$result);
   let regions = (region SizedRegion<1>:$epilogue);
   let builders = [OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$x, "::mlir::ValueRange":$weights,
@@ -324,7 +325,7 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [AttrSizedOperandSegments, Si
                                  "::mlir::ValueRange":$columnScalars, "::mlir::Value":$init, "uint64_t":$fanout,
                                  CArg<"::mlir::IntegerAttr", "{}">:$columnMultiple), [{
     build($_builder, $_state, result, x, weights, offsets, choices, rowScalars, columnScalars, init, fanout,
-          columnMultiple, /*scales=*/::mlir::ValueRange(), /*format=*/nullptr);
+          columnMultiple, /*scales=*/::mlir::ValueRange(), /*format=*/nullptr, /*large_result=*/false);
   }]>];
   let assemblyFormat = [{
     `rows` `(` $x `:` type($x) `)` `weights` `(` $weights `:` type($weights) `)`

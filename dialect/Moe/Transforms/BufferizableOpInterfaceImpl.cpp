@@ -41,7 +41,7 @@ struct GroupedMatmulInterface : DstBufferizableOpInterfaceExternalModel<GroupedM
         rewriter, op->getLoc(), /*resultTypes=*/Type(), mapping.lookup(matmul.getX()), lookup(matmul.getWeights()),
         mapping.lookup(matmul.getOffsets()), matmul.getChoices() ? mapping.lookup(matmul.getChoices()) : Value(),
         lookup(matmul.getRowScalars()), lookup(matmul.getColumnScalars()), init, matmul.getFanout(),
-        matmul.getColumnMultipleAttr(), lookup(matmul.getScales()), matmul.getFormatAttr());
+        matmul.getColumnMultipleAttr(), lookup(matmul.getScales()), matmul.getFormatAttr(), matmul.getLargeResult());
     onBuffers.getEpilogue().takeBody(matmul.getEpilogue());
     replaceOpWithBufferizedValues(rewriter, op, init);
     return success();

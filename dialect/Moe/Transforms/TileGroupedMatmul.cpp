@@ -25,6 +25,10 @@ static constexpr int64_t columnsPerUnit = 4 * GroupedMatmulOp::panelWidth;
 static constexpr int64_t manyRows = 64;
 static constexpr int64_t tasksPerWorkerOfFewRows = 4;
 
+/// A result of that many bytes, with `manyRows` rows in each group, is larger than the cache that one core has for
+/// itself.
+static constexpr int64_t largeResultBytes = 4 << 20;
+
 namespace {
 /// Part of the rows and columns of a product.
 struct Tile {
@@ -183,7 +187,11 @@ scf::ForallOp Tiler::run(int64_t maxRows) {
     tile.columns = arith::MinUIOp::create(b, left, width).getResult();
   }
   Value room = slice(outs, {{0, tile.row, tile.rows}, {1, tile.column, tile.columns}});
-  Value result = emit(tile, room).getResult();
+  GroupedMatmulOp product = emit(tile, room);
+  int64_t rowBytes = columns * (getElementTypeOrSelf(op.getInit()).getIntOrFloatBitWidth() / 8);
+  if (op.getNumExperts() * manyRows * rowBytes >= largeResultBytes)
+    product.setLargeResult(true);
+  Value result = product.getResult();
   b.setInsertionPointToStart(loop.getTerminator().getBody());
   tensor::ParallelInsertSliceOp::create(b, result, outs, ArrayRef<OpFoldResult>{tile.row, tile.column},
                                         ArrayRef<OpFoldResult>{tile.rows, tile.columns},

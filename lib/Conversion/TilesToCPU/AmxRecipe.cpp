@@ -87,6 +87,7 @@ AmxRecipe::AmxRecipe(GroupedMatmulOp op)
   plans.push_back({tileRows, steps(maxPanels)});
 
   Plan many{maxBlockRows, steps(2)};
+  many.passesCaches = true;
   together = weightCount() * many.panelSteps.front() <= 2 ? 2 : 1;
   int64_t tiles = llvm::divideCeil(depth, tileDepth), most = maxBlockBytes / (maxBlockRows / tileRows * tileBytes);
   blockTiles = tiles;

@@ -36,7 +36,7 @@ namespace moe {
 using namespace mlir;
 using namespace moe;
 
-static constexpr int64_t panelWidth = GroupedMatmulOp::panelWidth;
+static constexpr int64_t panelWidth = GroupedMatmulOp::panelWidth, lineBytes = 64;
 
 namespace {
 /// Which columns of a panel exist.
@@ -76,7 +76,8 @@ private:
   Value row(OpBuilder &, Value row) override { return rowView(row); }
   Columns wholePanel(Value firstColumn) { return {firstColumn, panelWidth}; }
   Value loadColumns(Value memref, Value group, const Columns &columns);
-  void storeColumns(Value vector, Value row, const Columns &columns);
+  void storeColumns(Value vector, Value row, const Columns &columns, bool mayPassCaches);
+  void preparePassingCaches();
   Value roundByInstruction(Value result);
 
   OpBuilder &b;
@@ -85,6 +86,7 @@ private:
   MemRefType rowType;                   ///< of rowView
   Value zeroRow;                        ///< with choices: what choice -1 reads
   std::unique_ptr<KernelRecipe> recipe; ///< of packed weights
+  Value passesCaches;                   ///< a large result consists of whole lines: i1; null if that is not asked
 };
 } // namespace
 
@@ -194,11 +196,36 @@ Value Lowering::loadColumns(Value memref, Value group, const Columns &columns) {
   return vector;
 }
 
-void Lowering::storeColumns(Value vector, Value row, const Columns &columns) {
+/// Storing past the caches takes lines that begin where the processor's do.
+void Lowering::preparePassingCaches() {
+  auto type = cast<MemRefType>(op.getInit().getType());
+  int64_t bytes = type.getElementTypeBitWidth() / 8;
+  const IsaLevel *level = getIsaLevel(op);
+  bool isAsked = op.getLargeResult() && level && level->architecture == Architecture::X86_64 &&
+                 llvm::any_of(recipe->getPlans(), [](const KernelRecipe::Plan &plan) { return plan.passesCaches; });
+  if (!isAsked || panelWidth * bytes != lineBytes || !type.isLastDimUnitStride())
+    return;
+  auto metadata = memref::ExtractStridedMetadataOp::create(b, loc, op.getInit());
+  Value size = index(bytes), base = memref::ExtractAlignedPointerAsIndexOp::create(b, loc, op.getInit());
+  auto times = [&](Value number) -> Value { return arith::MulIOp::create(b, loc, number, size); };
+  Value begin = arith::AddIOp::create(b, loc, base, times(metadata.getOffset()));
+  Value either = arith::OrIOp::create(b, loc, begin, times(metadata.getStrides().front()));
+  Value inLine = arith::AndIOp::create(b, loc, either, index(lineBytes - 1));
+  passesCaches = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, inLine, index(0));
+}
+
+void Lowering::storeColumns(Value vector, Value row, const Columns &columns, bool mayPassCaches) {
   auto type = cast<MemRefType>(op.getInit().getType());
   SmallVector<Value> at{row, columns.first};
   if (columns.mask) {
     vector::MaskedStoreOp::create(b, loc, op.getInit(), at, columns.mask, vector);
+    return;
+  }
+  if (mayPassCaches && passesCaches && columns.count == panelWidth) {
+    auto choice = scf::IfOp::create(b, loc, passesCaches, /*withElseRegion=*/true);
+    OpBuilder past = choice.getThenBodyBuilder(), into = choice.getElseBodyBuilder();
+    vector::StoreOp::create(past, loc, vector, op.getInit(), at, /*nontemporal=*/true, llvm::Align(lineBytes));
+    vector::StoreOp::create(into, loc, vector, op.getInit(), at);
     return;
   }
   if (type.isLastDimUnitStride()) {
@@ -272,7 +299,7 @@ void Lowering::emitPanels(size_t plan, const RowBlock &rows, Value firstPanel, A
         llvm::append_range(arguments, rowScalars);
         llvm::append_range(arguments, columnScalars[p]);
         Value result = cloneVectorEpilogue(b, op.getEpilogue().front(), arguments, panelWidth);
-        storeColumns(roundByInstruction(result), row, columns);
+        storeColumns(roundByInstruction(result), row, columns, recipe->getPlans()[plan].passesCaches);
       }
     });
   };
@@ -351,6 +378,7 @@ void Lowering::lowerNarrowPanel(size_t plan, const RowBlock &rows, Value panel, 
 void Lowering::preparePacked() {
   recipe = makeKernelRecipe(op, getIsaLevel(op));
   recipe->prepare(b);
+  preparePassingCaches();
 }
 
 /// Rows begin .. end in blocks, each by the first plan that has room for it.
@@ -388,6 +416,9 @@ void Lowering::run() {
   });
   if (recipe)
     recipe->finish(b);
+  // Such stores are seen by other threads in any order, also after the store that tells them of it.
+  if (passesCaches)
+    LLVM::CallIntrinsicOp::create(b, loc, b.getStringAttr("llvm.x86.sse.sfence"), ValueRange());
   op.erase();
 }
 

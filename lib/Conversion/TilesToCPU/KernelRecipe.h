@@ -81,6 +81,7 @@ public:
     llvm::SmallVector<int64_t, 3> panelSteps;
     int64_t depthBlocks = 1;
     int64_t panelsOfBlock = 0; ///< if depthBlocks > 1: a multiple of panelSteps[0]
+    bool passesCaches = false; ///< a large result is stored past the caches, where its columns are whole lines
   };
 
   virtual ~KernelRecipe() = default;

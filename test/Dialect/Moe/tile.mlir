@@ -50,6 +50,7 @@ func.func @tiles(%x: tensor<?x8xf32>, %o: tensor<3xi32>, %w: tensor<2x12x8x16xf3
 // CHECK: %[[S:.*]] = tensor.extract_slice %{{.*}}[%[[R]]] [%[[N]]] [1] : tensor<?xf32>
 // CHECK: moe.grouped_matmul rows(%[[X]] : tensor<?x8xbf16>) {{.*}} choices(%[[CS]] : tensor<?xi32>) row_scalars(%[[S]] : tensor<?xf32>)
 // CHECK-NOT: column_multiple
+// CHECK-NOT: large_result
 func.func @gathered(%x: tensor<?x8xbf16>, %o: tensor<3xi32>, %c: tensor<?xi32>, %s: tensor<?xf32>, %w: tensor<2x3x4x16x2xbf16>, %out: tensor<?x40xf32>) -> tensor<?x40xf32> {
   %y = moe.grouped_matmul rows(%x : tensor<?x8xbf16>) weights(%w : tensor<2x3x4x16x2xbf16>) groups(%o : tensor<3xi32>)
       choices(%c : tensor<?xi32>) row_scalars(%s : tensor<?xf32>) outs(%out : tensor<?x40xf32>) attributes {fanout = 2} {
@@ -139,4 +140,20 @@ func.func @dense(%x: tensor<?x8xf32>, %w: tensor<1x16x8xf32>, %out: tensor<?x16x
     moe.yield %acc : f32
   } -> tensor<?x16xf32>
   return %y : tensor<?x16xf32>
+}
+
+// -----
+
+// 64 rows for each of 8 experts make 4 MiB: more than a core's own cache, so the result is marked.
+// CHECK-LABEL: func.func @large
+// CHECK: scf.forall
+// CHECK: moe.grouped_matmul
+// CHECK-SAME: attributes {column_multiple = 64 : i64, large_result}
+func.func @large(%x: tensor<?x8xf32>, %o: tensor<9xi32>, %w: tensor<8x128x8x16xf32>, %out: tensor<?x2048xf32>) -> tensor<?x2048xf32> {
+  %y = moe.grouped_matmul rows(%x : tensor<?x8xf32>) weights(%w : tensor<8x128x8x16xf32>) groups(%o : tensor<9xi32>)
+      outs(%out : tensor<?x2048xf32>) {
+  ^bb0(%acc: f32):
+    moe.yield %acc : f32
+  } -> tensor<?x2048xf32>
+  return %y : tensor<?x2048xf32>
 }
