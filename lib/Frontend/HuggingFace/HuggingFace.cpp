@@ -186,7 +186,7 @@ llvm::Expected<ImportedModel> moe::importHuggingFace(mlir::MLIRContext &context,
   if (options.randomSeed) {
     // With --numerics=f32 the parameters keep their type, like those of a checkpoint.
     rt::DType stored = storageType(*config, nullptr, Numerics::Storage);
-    parameters = std::make_shared<RandomParameters>(config->path(), *options.randomSeed, stored);
+    parameters = std::make_shared<RandomParameters>(config->path(), *options.randomSeed, stored, mayHaveCodes);
     storage = storageType(*config, nullptr, options.numerics);
   } else {
     llvm::Expected<std::unique_ptr<Checkpoint>> checkpoint = Checkpoint::open(folder);

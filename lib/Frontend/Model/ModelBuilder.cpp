@@ -171,7 +171,7 @@ Value ModelBuilder::decoded(ArrayRef<std::string> names, ArrayRef<int64_t> shape
   for (const std::string &name : names) {
     codeParts.push_back(parameter(name, shape, Init::Codes));
     int64_t scalarsBefore = scalars; // a scale is no scalar of the model
-    scaleParts.push_back(parameter(name + "_scale_inv", blocks));
+    scaleParts.push_back(parameter(name + "_scale_inv", blocks, Init::Scales));
     scalars = scalarsBefore;
     sameType &= scaleParts.back().getType() == scaleParts.front().getType();
     if (failed())

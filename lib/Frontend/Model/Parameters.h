@@ -17,8 +17,8 @@
 
 namespace moe::frontend {
 
-/// How a parameter begins where there is no checkpoint; what has codes is not made without one.
-enum class Init { Normal, One, Zero, Codes };
+/// How a parameter begins where there is no checkpoint. Codes and the scales of their blocks stand for normal numbers.
+enum class Init { Normal, One, Zero, Codes, Scales };
 
 /// A source of parameters that can be asked what it has.
 class ParameterCatalog : public ParameterSource {
@@ -43,11 +43,13 @@ public:
   /// Most bytes of a model; more are refused before sizes overflow.
   static constexpr int64_t maxBytes = int64_t(1) << 60;
 
-  /// `path` stands for the model in errors; all parameters are of type `dtype` (F32, BF16 or F16).
-  RandomParameters(std::string path, uint64_t seed, rt::DType dtype)
-      : path(std::move(path)), seed(seed), dtype(dtype) {}
+  /// `path` stands for the model in errors; all parameters are of type `dtype` (F32, BF16 or F16). With `withCodes`
+  /// projections (of attention, dense networks and experts) are stored as codes, as quantised checkpoints have them.
+  RandomParameters(std::string path, uint64_t seed, rt::DType dtype, bool withCodes = false)
+      : path(std::move(path)), seed(seed), dtype(dtype), withCodes(withCodes) {}
 
   bool contains(llvm::StringRef name) const override { return false; }
+  bool hasCodes(llvm::StringRef name) override;
   llvm::Expected<rt::DType> declare(llvm::StringRef name, llvm::ArrayRef<int64_t> shape, Init init) override;
   llvm::Expected<ParameterData> get(llvm::StringRef name) override;
 
@@ -55,11 +57,13 @@ private:
   struct Entry {
     std::vector<int64_t> shape;
     Init init;
+    rt::DType dtype;
   };
 
   std::string path;
   uint64_t seed;
   rt::DType dtype;
+  bool withCodes;
   int64_t total = 0;
   llvm::StringMap<Entry> declared;
 };

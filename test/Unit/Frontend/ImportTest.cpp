@@ -126,6 +126,15 @@ TEST_F(ImportTest, quantizationThatIsUnknown) {
             "config.json: key 'quantization_config.fmt': 'e5m2' is not supported (known: 'e4m3')");
 }
 
+TEST_F(ImportTest, randomCodesWhereTheConfigHasThem) {
+  ImportedModel model = import(mixtral(
+      R"("torch_dtype": "bfloat16", "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}, )"));
+  EXPECT_THAT(model.info.dtypes, ElementsAre("BF16", "F32", "F8_E4M3"));
+  EXPECT_EQ(llvm::cantFail(model.parameters->get("model.layers.1.block_sparse_moe.experts.0.w2.weight")).dtype,
+            "F8_E4M3");
+  EXPECT_EQ(llvm::cantFail(model.parameters->get("model.layers.1.block_sparse_moe.gate.weight")).dtype, "BF16");
+}
+
 TEST_F(ImportTest, sizesThatDoNotFit) {
   EXPECT_EQ(refused(mixtral(R"("num_attention_heads": 3, "num_key_value_heads": 2, )")),
             "config.json: key 'num_attention_heads': expected a multiple of num_key_value_heads = 2 but got 3");

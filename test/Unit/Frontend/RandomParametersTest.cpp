@@ -5,6 +5,9 @@
 #include "moe/Runtime/Convert.h"
 #include "moe/Runtime/ThreadPool.h"
 
+#include "llvm/ADT/APFloat.h"
+#include "llvm/ADT/APInt.h"
+
 #include "gtest/gtest.h"
 
 #include <cmath>
@@ -44,6 +47,34 @@ TEST(RandomParameters, normalWithDeviation002) {
   }
   EXPECT_NEAR(sum / count, 0, 3e-4);
   EXPECT_NEAR(std::sqrt(squares / count), 0.02, 2e-4);
+}
+
+TEST(RandomParameters, codesOfNormalNumbers) {
+  RandomParameters parameters("config.json", 1, rt::DType::BF16, /*withCodes=*/true);
+  for (llvm::StringRef name : {"layers.0.self_attn.q_proj.weight", "layers.0.block_sparse_moe.experts.3.w1.weight"})
+    EXPECT_TRUE(parameters.hasCodes(name)) << name.str();
+  for (llvm::StringRef name : {"lm_head.weight", "model.embed_tokens.weight", "layers.0.mlp.gate.weight"})
+    EXPECT_FALSE(parameters.hasCodes(name)) << name.str();
+  constexpr int64_t count = 100000;
+  EXPECT_EQ(llvm::cantFail(parameters.declare("w", {count}, Init::Codes)), rt::DType::F8E4M3);
+  EXPECT_EQ(llvm::cantFail(parameters.declare("s", {count}, Init::Scales)), rt::DType::F32);
+  EXPECT_EQ(llvm::cantFail(parameters.declare("v", {count}, Init::Normal)), rt::DType::BF16);
+  ParameterData codes = llvm::cantFail(parameters.get("w")), scales = llvm::cantFail(parameters.get("s"));
+  ASSERT_EQ(codes.bytes.size(), size_t(count));
+  ASSERT_EQ(scales.bytes.size(), count * sizeof(float));
+  double sum = 0, squares = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    auto code = static_cast<uint8_t>(codes.bytes[i]);
+    EXPECT_NE(code & 0x7f, 0x7f) << "no NaN";
+    float scale;
+    std::memcpy(&scale, &scales.bytes[i * sizeof(float)], sizeof(float));
+    EXPECT_GT(scale, 0);
+    double value = llvm::APFloat(llvm::APFloat::Float8E4M3FN(), llvm::APInt(8, code)).convertToDouble() * scale;
+    sum += value;
+    squares += value * value;
+  }
+  EXPECT_NEAR(sum / count, 0, 3e-4);
+  EXPECT_NEAR(std::sqrt(squares / count), 0.02, 4e-4);
 }
 
 TEST(RandomParameters, functionOfSeedAndName) {
