@@ -7,6 +7,7 @@
 
 #include "dialect/Moe/IR/MoeOps.h"
 #include "lib/Conversion/Common/NarrowFloats.h"
+#include "moe/Conversion/IsaLevels.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -30,7 +31,10 @@ LogicalResult CodeKernelBuilder::check(GroupedMatmulOp op) {
 
 CodeKernelBuilder::CodeKernelBuilder(OpBuilder &b, GroupedMatmulOp op, SumOrder order)
     : loc(op.getLoc()), weights(collapsed(b, op)), scales(op.getScales()), depth(op.getDepth()), bits(op.getCodeBits()),
-      scaleGroup(op.getScaleGroup()), order(order), isInt4(*op.getFormat() == "int4"), hasLookup(hasAvx512(op)) {}
+      scaleGroup(op.getScaleGroup()), order(order), isInt4(*op.getFormat() == "int4"), hasLookup(hasAvx512(op)) {
+  const IsaLevel *level = getIsaLevel(op);
+  hasSmallLookup = level && level->architecture == Architecture::X86_64 && level->hasFma; // what has FMA has AVX2
+}
 
 /// The sums of a group are what stays in registers; the sums of all of K may go to memory from group to group.
 ArrayRef<KernelShape> CodeKernelBuilder::ladder() const {
@@ -88,7 +92,7 @@ Value CodeKernelBuilder::decode8Bits(OpBuilder &b, Value codes, unsigned first) 
 }
 
 Value CodeKernelBuilder::decode4Bits(OpBuilder &b, Value codes, unsigned first) const {
-  auto lanes = lanesOf(b.getI32Type()), floats = lanesOf(b.getF32Type());
+  auto floats = lanesOf(b.getF32Type());
   if (hasLookup) {
     // A table of 16 in a register; the instruction looks at the lowest 4 bits only.
     static constexpr float integers[] = {0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
@@ -101,22 +105,49 @@ Value CodeKernelBuilder::decode4Bits(OpBuilder &b, Value codes, unsigned first) 
   }
   if (isInt4)
     return arith::SIToFPOp::create(b, loc, floats, signedBits(b, loc, codes, first, 4));
-  // e2m1 is seee m: with its magnitude's bits on top of an f32's significand, and 126 as the exponent they are added
-  // to, codes from 2 on are right. 0 and 1 have no hidden bit: they are 0 and 0.5.
-  Value code = codes;
-  if (first)
-    code = arith::ShRUIOp::create(b, loc, code, splat(b, loc, static_cast<int32_t>(first)));
-  Value magnitude = arith::AndIOp::create(b, loc, code, splat(b, loc, 7));
-  Value bits = arith::ShLIOp::create(b, loc, magnitude, splat(b, loc, 22));
-  bits = arith::AddIOp::create(b, loc, bits, splat(b, loc, 126 << 23));
-  Value value = vector::BitCastOp::create(b, loc, floats, bits);
-  Value half = arith::SIToFPOp::create(b, loc, floats, magnitude);
-  half = arith::MulFOp::create(b, loc, half, splat(b, loc, 0.5f));
-  Value small = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, magnitude, splat(b, loc, 2));
-  value = arith::SelectOp::create(b, loc, small, half, value);
-  Value sign = arith::ShLIOp::create(b, loc, code, splat(b, loc, 28));
+  return decodeE2m1(b, codes, first);
+}
+
+/// e2m1 is seem.
+Value CodeKernelBuilder::decodeE2m1(OpBuilder &b, Value codes, unsigned first) const {
+  auto lanes = lanesOf(b.getI32Type()), floats = lanesOf(b.getF32Type());
+  Value sign = codes, number;
+  if (first != 28)
+    sign = arith::ShLIOp::create(b, loc, codes, splat(b, loc, static_cast<int32_t>(28 - first)));
   sign = arith::AndIOp::create(b, loc, sign, splat(b, loc, INT32_MIN));
-  bits = arith::OrIOp::create(b, loc, vector::BitCastOp::create(b, loc, lanes, value), sign);
+  if (hasSmallLookup) {
+    // A table of 8 in a register; the instruction looks at the lowest 3 bits only.
+    constexpr int64_t width = 8;
+    static constexpr float magnitudes[width] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
+    auto part = VectorType::get({width}, b.getF32Type());
+    Value table = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(part, ArrayRef(magnitudes)));
+    Value code = codes;
+    if (first)
+      code = arith::ShRUIOp::create(b, loc, codes, splat(b, loc, static_cast<int32_t>(first)));
+    number = splat(b, loc, 0.0f);
+    for (int64_t column = 0; column < panelWidth; column += width) {
+      Value indices = vector::ExtractStridedSliceOp::create(b, loc, code, column, width, 1);
+      Value values = intrinsic(b, loc, "llvm.x86.avx2.permps", part, {table, indices});
+      number = vector::InsertStridedSliceOp::create(b, loc, values, number, column, 1);
+    }
+  } else {
+    // With its magnitude's bits on top of an f32's significand, and 126 as the exponent they are added to, codes from 2
+    // on are right. 0 and 1 have no hidden bit; they are 0 and 0.5 but appear as y = 0.5 and 0.75: 2 y - 1 gives them,
+    // and for all others is not less than y.
+    constexpr unsigned place = 22;
+    Value magnitude = codes;
+    if (first < place)
+      magnitude = arith::ShLIOp::create(b, loc, codes, splat(b, loc, static_cast<int32_t>(place - first)));
+    else if (first > place)
+      magnitude = arith::ShRUIOp::create(b, loc, codes, splat(b, loc, static_cast<int32_t>(first - place)));
+    magnitude = arith::AndIOp::create(b, loc, magnitude, splat(b, loc, 7 << place));
+    number = arith::AddIOp::create(b, loc, magnitude, splat(b, loc, 126 << 23));
+    number = vector::BitCastOp::create(b, loc, floats, number);
+    Value small = math::FmaOp::create(b, loc, number, splat(b, loc, 2.0f), splat(b, loc, -1.0f));
+    Value isLess = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, small, number);
+    number = arith::SelectOp::create(b, loc, isLess, small, number);
+  }
+  Value bits = arith::OrIOp::create(b, loc, vector::BitCastOp::create(b, loc, lanes, number), sign);
   return vector::BitCastOp::create(b, loc, floats, bits);
 }
 

@@ -78,6 +78,7 @@ private:
   /// Code `k` of a step of each of the 16 columns in `codes`, as a number.
   mlir::Value decode(mlir::OpBuilder &b, mlir::Value codes, unsigned k) const;
   mlir::Value decode4Bits(mlir::OpBuilder &b, mlir::Value codes, unsigned first) const;
+  mlir::Value decodeE2m1(mlir::OpBuilder &b, mlir::Value codes, unsigned first) const;
   mlir::Value decode8Bits(mlir::OpBuilder &b, mlir::Value codes, unsigned first) const;
   /// Those of k = 2 pair and the next, as bf16 in 32 lanes of 16 bits.
   mlir::Value lookUpPairs(mlir::OpBuilder &b, mlir::Value codes, unsigned pair) const;
@@ -101,7 +102,8 @@ private:
   int64_t depth, bits, scaleGroup;
   SumOrder order;
   bool isInt4;
-  bool hasLookup; ///< an instruction that looks 16 codes up in a table of f32
+  bool hasLookup;      ///< an instruction that looks 16 codes up in a table of f32
+  bool hasSmallLookup; ///< one that looks 8 up in a table of 8
 };
 
 } // namespace moe
