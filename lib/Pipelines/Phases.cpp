@@ -137,6 +137,7 @@ static void buildTile(OpPassManager &pm, const PipelineOptions &options) {
   tiles.linalg = false;
   pm.addNestedPass<func::FuncOp>(createMoeTile(tiles));
   if (options.target == Target::CUDA) {
+    pm.addNestedPass<func::FuncOp>(createMoeFuseRows({tiles.matmulRows}));
     pm.addNestedPass<func::FuncOp>(createMoeSchedulePlans());
     pm.addPass(createTopKToReductions()); // what it leaves is for the next pass
   }

@@ -3,7 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // A gate is whatever lies around a moe.top_k and treats rows one by one: what came before the router's product (a norm,
-// a cast), the product, scores, and what is done to the weights of the chosen experts.
+// a cast), the product, scores, and what is done to the weights of the chosen experts. What else is made of the rows
+// that the product takes comes along: who has read them once need not read them again.
 //
 //===----------------------------------------------------------------------===//
 
@@ -33,6 +34,7 @@ public:
   explicit Gate(TopKOp topK) : block(topK->getBlock()) {
     add(topK);
     addConsumers(topK);
+    addNeighbours();
     leaveOutDetours(topK);
   }
 
@@ -46,6 +48,7 @@ public:
 private:
   void add(Operation *op);
   void addConsumers(Operation *op);
+  void addNeighbours();
   void leaveOutDetours(Operation *topK);
 
   /// Operands and what regions read from outside.
@@ -93,6 +96,23 @@ void Gate::addConsumers(Operation *op) {
       continue;
     add(user);
     addConsumers(user);
+  }
+}
+
+/// Adds what is made by rows of the rows that are multiplied.
+void Gate::addNeighbours() {
+  for (Operation *member : llvm::to_vector(members)) {
+    auto product = dyn_cast<GroupedMatmulOp>(member);
+    if (!product)
+      continue;
+    for (OpOperand &use : llvm::make_early_inc_range(product.getX().getUses())) {
+      Operation *user = use.getOwner();
+      std::string why;
+      if (user->getBlock() != block || isa<GroupedMatmulOp>(user) || !isTiledByRows(user, why) || !isReadByRows(use))
+        continue;
+      add(user);
+      addConsumers(user);
+    }
   }
 }
 

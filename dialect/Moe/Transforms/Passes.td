@@ -204,8 +204,9 @@ def MoeFuseRouting : Pass<"moe-fuse-routing", "::mlir::func::FuncOp"> {
     What makes the rows that a `moe.top_k` chooses from (norms and casts, the router's product, scores), the choice, and
     what is done by rows to the weights of the chosen become one `scf.forall` over `row-block` rows: one kernel. No family's gate
     is known here: any op takes part that can be done for some rows alone. A product is done for the rows of an iteration
-    together; the ops between products are an inner `scf.forall` with one row each. What something else reads (logits,
-    experts, weights) is a result of the loop.
+    together; the ops between products are an inner `scf.forall` with one row each. What else is made by rows of the router's
+    rows (their codes and scales, where experts are int8) is made here, too. What something else reads (logits, experts,
+    weights) is a result of the loop.
 
     ```mlir
     %logits = moe.grouped_matmul rows(%x : tensor<?x128xbf16>) weights(%w : tensor<1x16x128xbf16>) ...
@@ -245,6 +246,32 @@ def MoeFuseCombine : Pass<"moe-fuse-combine", "::mlir::func::FuncOp"> {
   let options = [Option<"matmulRows", "matmul-rows", "int64_t", "128", "Most rows in a tile of a grouped matmul">];
   let dependentDialects = ["::mlir::scf::SCFDialect", "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
                            "::mlir::bufferization::BufferizationDialect", "::mlir::tensor::TensorDialect"];
+}
+
+def MoeFuseRows : Pass<"moe-fuse-rows", "::mlir::func::FuncOp"> {
+  let summary = "make the rows of a product of integers in its tiles";
+  let description = [{
+    Codes of activations and their scales are made from whole rows, so the blocks of the product before, which have some columns
+    each, cannot make them. Where a tile of a product of i8 takes rows that ops on rows made of others, these are made in the
+    tile, by an inner `scf.forall` with one row each; where a block does one tile after the other (`moe-fuse-combine`),
+    all of them before the first one. Scales gathered by `moe.dispatch` are gathered for the rows of a tile, too. What nothing
+    else needs is not computed for all rows any more. Tiles of more than 1 MiB of rows stay as they are.
+
+    ```mlir
+    %codes = linalg.generic ... ins(%h, %inverse : tensor<?x768xbf16>, tensor<?xf32>) ... -> tensor<?x768xi8>
+    scf.forall (%tile) in (%count) ... {
+      %part = tensor.extract_slice %codes[%row, 0] [%rows, 768] [1, 1] : tensor<?x768xi8> to tensor<?x768xi8>
+      moe.grouped_matmul rows(%part : tensor<?x768xi8>) ...
+    // becomes
+    scf.forall (%tile) in (%count) ... {
+      %part = scf.forall (%r) in (%rows) shared_outs(...) {
+        %codes = linalg.generic ... ins(%row_of_h, %inverse : tensor<1x768xbf16>, tensor<1xf32>) ...
+      moe.grouped_matmul rows(%part : tensor<?x768xi8>) ...
+    ```
+  }];
+  let options = [Option<"matmulRows", "matmul-rows", "int64_t", "128", "Most rows in a tile of a grouped matmul">];
+  let dependentDialects = ["::mlir::scf::SCFDialect", "::mlir::affine::AffineDialect", "::mlir::tensor::TensorDialect",
+                           "::mlir::linalg::LinalgDialect"];
 }
 
 def MoeTile : Pass<"moe-tile", "::mlir::func::FuncOp"> {

@@ -4,6 +4,8 @@
 
 #include "DeviceWork.h"
 
+#include "dialect/Moe/IR/MoeOps.h"
+
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -26,6 +28,15 @@ Value moe::rootBuffer(Value memref) {
     memref = view.getViewSource();
   }
   return memref;
+}
+
+bool moe::holdsRows(Value memory) {
+  return llvm::any_of(memory.getUses(), [](OpOperand &use) {
+    if (auto product = dyn_cast<GroupedMatmulOp>(use.getOwner()))
+      return product.getX() == use.get();
+    auto view = dyn_cast<ViewLikeOpInterface>(use.getOwner());
+    return view && view.getViewSource() == use.get() && llvm::any_of(use.getOwner()->getResults(), holdsRows);
+  });
 }
 
 bool moe::isIndependent(Operation *first, Operation *second) {

@@ -43,6 +43,9 @@ private:
 /// The buffer that `memref` is a view of.
 mlir::Value rootBuffer(mlir::Value memref);
 
+/// Whether a product multiplies rows that are in `memory`: asynchronous copies read them, from global memory only.
+bool holdsRows(mlir::Value memory);
+
 /// Whether neither of two linalg ops on buffers writes what the other one reads or writes.
 bool isIndependent(mlir::Operation *first, mlir::Operation *second);
 

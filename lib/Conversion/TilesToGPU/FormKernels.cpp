@@ -358,7 +358,7 @@ LogicalResult Splitter::captureValues(KernelForm &form, Value blocks, int64_t ro
   }
   for (const WorkerScratch &memory : form.scratch) {
     std::optional<int64_t> bytes = getConstantIntValue(memory.bytes);
-    if (bytes && *bytes * form.teamsPerBlock <= room) {
+    if (bytes && *bytes * form.teamsPerBlock <= room && !holdsRows(memory.memory)) {
       form.memories.push_back(nullptr);
       continue;
     }

@@ -124,22 +124,38 @@ void CodeMmaBuilder::prepareWeights() {
 
 void CodeMmaBuilder::point(Copies &copies, ValueRange memrefs, Value firstColumn) {
   int64_t panelChunks = copies.perPanel / chunkBytes, perWeightChunks = perWeight / panelColumns * panelChunks;
+  int64_t panelBytes = *rowStride(memrefs.front(), 1) * elementBytes(memrefs.front());
+  Value chunk = make<arith::RemUIOp>(thread, perWeightChunks);
+  Value panel =
+      make<arith::AddIOp>(make<arith::DivUIOp>(firstColumn, panelColumns), make<arith::DivUIOp>(chunk, panelChunks));
+  Value panels = make<arith::DivUIOp>(columns, panelColumns);
+  Value inPanel = toIndex(make<arith::MulIOp>(make<arith::RemUIOp>(chunk, panelChunks), chunkBytes));
+  auto pointerTo = [&](Value address) {
+    Value bytes = make<arith::MulIOp>(toIndex(panel), panelBytes);
+    return globalPointer(make<arith::AddIOp>(make<arith::AddIOp>(address, bytes), inPanel));
+  };
+  auto sizeOfPanel = [&](Value panel) { return select(less(panel, panels), i32(chunkBytes), i32(0)); };
   copies.pointers.clear();
   copies.sizes.clear();
-  Value panels = make<arith::DivUIOp>(columns, panelColumns);
-  for (int64_t first = 0; first < weights * perWeightChunks; first += mmaThreads) {
-    Value ofAll = make<arith::AddIOp>(thread, first);
-    Value chunk = make<arith::RemUIOp>(ofAll, perWeightChunks), number = make<arith::DivUIOp>(ofAll, perWeightChunks);
-    Value panel =
-        make<arith::AddIOp>(make<arith::DivUIOp>(firstColumn, panelColumns), make<arith::DivUIOp>(chunk, panelChunks));
-    Value address = addressOf(memrefs.front());
+  if (perWeightChunks % mmaThreads != 0) {
+    Value number = make<arith::DivUIOp>(thread, perWeightChunks), address = addressOf(memrefs.front());
     for (int64_t weight = 1; weight < weights; ++weight)
       address = select(less(number, i32(weight)), address, addressOf(memrefs[weight]));
-    Value bytes = make<arith::MulIOp>(toIndex(panel), *rowStride(memrefs.front(), 1) * elementBytes(memrefs.front()));
-    Value inPanel = make<arith::MulIOp>(make<arith::RemUIOp>(chunk, panelChunks), chunkBytes);
-    copies.pointers.push_back(
-        globalPointer(make<arith::AddIOp>(make<arith::AddIOp>(address, bytes), toIndex(inPanel))));
-    copies.sizes.push_back(select(less(panel, panels), i32(chunkBytes), i32(0)));
+    copies.pointers.push_back(pointerTo(address));
+    copies.sizes.push_back(sizeOfPanel(panel));
+    return;
+  }
+  // All threads copy of one weight, then of the same or the next: chunks lie at constant distances, or have equal
+  // sizes.
+  Values sizes;
+  for (int64_t skipped = 0; skipped < perWeightChunks; skipped += mmaThreads)
+    sizes.push_back(sizeOfPanel(make<arith::AddIOp>(panel, skipped / panelChunks)));
+  for (Value weight : memrefs) {
+    Value first = pointerTo(addressOf(weight));
+    for (auto [number, size] : llvm::enumerate(sizes)) {
+      copies.pointers.push_back(globalAt(first, number * mmaThreads / panelChunks * panelBytes));
+      copies.sizes.push_back(size);
+    }
   }
 }
 

@@ -160,3 +160,35 @@ func.func @rows_of_blocks(%a: memref<?x64xf32>, %b: memref<?x64xf32>, %rows: ind
   }
   return
 }
+
+// -----
+
+// Rows that a product multiplies are in global memory, however few: asynchronous copies read them.
+// CHECK-LABEL: func.func @rows_of_a_product
+// CHECK: memref.alloc(%{{.*}}) {alignment = 64 : i64} : memref<?xi8>
+// CHECK: gpu.func @rows_of_a_product_0_grouped_matmul
+// CHECK-NOT: workgroup
+// CHECK: scf.for
+func.func @rows_of_a_product(%h: memref<?x64xbf16>, %w: memref<1x16x64xi8>, %o: memref<2xi32>, %y: memref<?x16xi32>, %rows: index) {
+  scf.forall (%i) = (0) to (%rows) step (16) {
+    %x = memref.alloc() : memref<16x64xi8>
+    scf.forall (%r) in (16) {
+      %row = arith.addi %i, %r : index
+      %from = memref.subview %h[%row, 0] [1, 64] [1, 1] : memref<?x64xbf16> to memref<1x64xbf16, strided<[64, 1], offset: ?>>
+      %to = memref.subview %x[%r, 0] [1, 64] [1, 1] : memref<16x64xi8> to memref<1x64xi8, strided<[64, 1], offset: ?>>
+      linalg.generic {indexing_maps = [affine_map<(r, k) -> (r, k)>, affine_map<(r, k) -> (r, k)>], iterator_types = ["parallel", "parallel"]}
+          ins(%from : memref<1x64xbf16, strided<[64, 1], offset: ?>>) outs(%to : memref<1x64xi8, strided<[64, 1], offset: ?>>) {
+      ^bb0(%a: bf16, %b: i8):
+        %c = arith.fptosi %a : bf16 to i8
+        linalg.yield %c : i8
+      }
+    }
+    %out = memref.subview %y[%i, 0] [16, 16] [1, 1] : memref<?x16xi32> to memref<16x16xi32, strided<[16, 1], offset: ?>>
+    moe.grouped_matmul rows(%x : memref<16x64xi8>) weights(%w : memref<1x16x64xi8>) groups(%o : memref<2xi32>)
+        outs(%out : memref<16x16xi32, strided<[16, 1], offset: ?>>) {
+    ^bb0(%acc: i32):
+      moe.yield %acc : i32
+    }
+  }
+  return
+}

@@ -152,3 +152,51 @@ func.func @chooses_by_all(%x: tensor<?x8xf32>) -> tensor<?x2xf32> {
   %chosen, %index = moe.top_k %scores keys(%keys : tensor<?x8xf32>) {k = 2} : tensor<?x8xf32> -> tensor<?x2xf32>, tensor<?x2xi32>
   return %chosen : tensor<?x2xf32>
 }
+
+// -----
+
+#id = affine_map<(t, n) -> (t, n)>
+#row = affine_map<(t, n) -> (t)>
+
+// What else is made by rows of the rows that the router multiplies: their largest elements, and codes.
+// CHECK-LABEL: func.func @codes_of_rows
+// CHECK-NOT: linalg.generic
+// CHECK: %[[GATE:.*]]:4 = scf.forall (%{{.*}}) = (0) to (%{{.*}}) step (16)
+// CHECK:   moe.grouped_matmul
+// CHECK:   scf.forall
+// CHECK:     moe.top_k
+// CHECK:     linalg.generic {{.*}}"reduction"
+// CHECK:     arith.fptosi
+// CHECK: scf.forall.in_parallel
+// CHECK: scf.forall.in_parallel
+// CHECK-NOT: linalg.generic
+// CHECK: return
+func.func @codes_of_rows(%x: tensor<?x32xf32>, %w: tensor<1x8x32xf32>) -> (tensor<?x2xf32>, tensor<?x2xi32>, tensor<?xf32>, tensor<?x32xi8>) {
+  %c0 = arith.constant 0 : index
+  %first = arith.constant 0 : i32
+  %zero = arith.constant 0.0 : f32
+  %n = tensor.dim %x, %c0 : tensor<?x32xf32>
+  %end = arith.index_cast %n : index to i32
+  %rows = tensor.from_elements %first, %end : tensor<2xi32>
+  %e0 = tensor.empty(%n) : tensor<?x8xf32>
+  %logits = moe.grouped_matmul rows(%x : tensor<?x32xf32>) weights(%w : tensor<1x8x32xf32>) groups(%rows : tensor<2xi32>) outs(%e0 : tensor<?x8xf32>) {
+  ^bb0(%acc: f32):
+    moe.yield %acc : f32
+  } -> tensor<?x8xf32>
+  %s, %e = moe.top_k %logits {k = 2} : tensor<?x8xf32> -> tensor<?x2xf32>, tensor<?x2xi32>
+  %e1 = tensor.empty(%n) : tensor<?xf32>
+  %z = linalg.fill ins(%zero : f32) outs(%e1 : tensor<?xf32>) -> tensor<?xf32>
+  %most = linalg.generic {indexing_maps = [#id, #row], iterator_types = ["parallel", "reduction"]} ins(%x : tensor<?x32xf32>) outs(%z : tensor<?xf32>) {
+  ^bb0(%a: f32, %m: f32):
+    %r = arith.maximumf %a, %m : f32
+    linalg.yield %r : f32
+  } -> tensor<?xf32>
+  %e2 = tensor.empty(%n) : tensor<?x32xi8>
+  %codes = linalg.generic {indexing_maps = [#id, #row, #id], iterator_types = ["parallel", "parallel"]} ins(%x, %most : tensor<?x32xf32>, tensor<?xf32>) outs(%e2 : tensor<?x32xi8>) {
+  ^bb0(%a: f32, %m: f32, %o: i8):
+    %d = arith.divf %a, %m : f32
+    %r = arith.fptosi %d : f32 to i8
+    linalg.yield %r : i8
+  } -> tensor<?x32xi8>
+  return %s, %e, %most, %codes : tensor<?x2xf32>, tensor<?x2xi32>, tensor<?xf32>, tensor<?x32xi8>
+}
