@@ -178,7 +178,8 @@ private:
   void copyRows(Value k, Value to);
   void copyStage(Value k, Value firstRow, Value firstColumn, Position position);
 
-  Value descriptorOf(Value offset);
+  Value lowerDescriptor(Value offset);
+  Value descriptorOf(Value lower);
   Value multiply(Value sums, Value stage);
   void release(Value stage, Value condition);
   void epilogue(Value firstRow, Value firstColumn, Value sums);
@@ -193,8 +194,8 @@ private:
   Value copyRow, copyChunk;     ///< the first of them, and the chunk of each, i32
   Value chosen;                 ///< bytes of a copy << n, if there is an n-th row to copy
   // Of consumers.
-  Value lane, warp;    ///< warp: of the two warpgroups, i32
-  Value firstRowBytes; ///< where the rows of this warpgroup begin in a stage, i32
+  Value lane, warp;     ///< warp: of the two warpgroups, i32
+  Value lowerA, lowerB; ///< lower descriptors of this warpgroup's rows and of the columns, in stage 0
 };
 } // namespace
 
@@ -349,32 +350,33 @@ void WgmmaBuilder::produce() {
 // The consumers
 //===----------------------------------------------------------------------===//
 
-/// What a wgmma needs to know of rows in shared memory at `offset` (i32): their address, and that sets of
-/// eight rows with exchanged chunks are 1024 bytes from each other.
-Value WgmmaBuilder::descriptorOf(Value offset) {
+/// The lower half of what a wgmma needs to know of rows in shared memory at `offset` (i32) of stage 0: their address.
+/// It has more bits than an address: shared memory begins where the window of descriptors, 256 KiB, does, so no carry
+/// leaves those of the address when offsets are added.
+Value WgmmaBuilder::lowerDescriptor(Value offset) {
+  Value address = LLVM::PtrToIntOp::create(b, loc, b.getI32Type(), sharedAt(offset, 0));
+  address = make<arith::ShRUIOp>(make<arith::AndIOp>(address, 0x3ffff), 4);
+  return make<arith::OrIOp>(address, 1 << 16);
+}
+
+/// With the upper half: sets of eight rows with exchanged chunks are 1024 bytes from each other.
+Value WgmmaBuilder::descriptorOf(Value lower) {
   constexpr uint64_t eightRows = 8 * rowBytes / 16, swizzle128 = 1;
-  auto i64 = [&](uint64_t value) -> Value {
-    return LLVM::ConstantOp::create(b, loc, b.getI64Type(), b.getI64IntegerAttr(static_cast<int64_t>(value)));
-  };
-  Value address = LLVM::PtrToIntOp::create(b, loc, b.getI64Type(), sharedAt(offset, 0));
-  address = LLVM::LShrOp::create(b, loc, LLVM::AndOp::create(b, loc, address, i64(0x3ffff)), i64(4));
-  return LLVM::OrOp::create(b, loc, address, i64(uint64_t(1) << 16 | eightRows << 32 | swizzle128 << 62));
+  Value upper = LLVM::ConstantOp::create(b, loc, b.getI64Type(),
+                                         b.getI64IntegerAttr(static_cast<int64_t>(eightRows << 32 | swizzle128 << 62)));
+  return LLVM::OrOp::create(b, loc, arith::ExtUIOp::create(b, loc, b.getI64Type(), lower), upper);
 }
 
 /// Starts the products of a stage; they are one group.
 Value WgmmaBuilder::multiply(Value sums, Value stage) {
   auto element = elementOf(op.getX()).isBF16() ? NVVM::WGMMATypes::bf16 : NVVM::WGMMATypes::f16;
-  Value offset = make<arith::MulIOp>(stage, shape.stageBytes());
-  Value a = descriptorOf(make<arith::AddIOp>(offset, firstRowBytes));
-  Value columns = descriptorOf(make<arith::AddIOp>(offset, WgmmaShape::rows * rowBytes));
-  // Within a row no carry leaves the bits of the address.
-  auto at = [&](Value descriptor, int64_t k) -> Value {
-    Value more = LLVM::ConstantOp::create(b, loc, b.getI64Type(), b.getI64IntegerAttr(k * 2 / 16));
-    return LLVM::AddOp::create(b, loc, descriptor, more);
+  Value distance = make<arith::MulIOp>(stage, shape.stageBytes() / 16);
+  auto at = [&](Value lower, int64_t k) {
+    return descriptorOf(make<arith::AddIOp>(make<arith::AddIOp>(lower, distance), k * 2 / 16));
   };
   NVVM::WgmmaFenceAlignedOp::create(b, loc);
   for (int64_t k = 0; k < WgmmaShape::depth; k += wgmmaDepth)
-    sums = NVVM::WgmmaMmaAsyncOp::create(b, loc, sums.getType(), sums, at(a, k), at(columns, k),
+    sums = NVVM::WgmmaMmaAsyncOp::create(b, loc, sums.getType(), sums, at(lowerA, k), at(lowerB, k),
                                          NVVM::MMAShapeAttr::get(b.getContext(), wgmmaRows, shape.columns, wgmmaDepth),
                                          element, element, NVVM::WGMMATypes::f32, NVVM::WGMMAScaleOut::one,
                                          NVVM::WGMMAScaleIn::one, NVVM::WGMMAScaleIn::one, NVVM::MMALayout::row,
@@ -409,7 +411,11 @@ void WgmmaBuilder::consume() {
   Value thread = make<arith::SubIOp>(block.thread, warpgroup);
   lane = make<arith::AndIOp>(thread, warpSize - 1);
   warp = make<arith::ShRUIOp>(thread, 5);
-  firstRowBytes = make<arith::MulIOp>(make<arith::ShRUIOp>(thread, 7), wgmmaRows * rowBytes);
+  // From the first lane: so ptxas knows that all have the same, and keeps it in registers of the warp.
+  Value group = make<arith::ShRUIOp>(thread, 7);
+  group = gpu::ShuffleOp::create(b, loc, group, 0, warpSize, gpu::ShuffleMode::IDX).getShuffleResult();
+  lowerA = lowerDescriptor(make<arith::MulIOp>(group, wgmmaRows * rowBytes));
+  lowerB = lowerDescriptor(i32(WgmmaShape::rows * rowBytes));
   Value speaks = equal(lane, 0);
   int64_t sumCount = shape.columns / 2;
   auto type = LLVM::LLVMStructType::getLiteral(b.getContext(), SmallVector<Type>(sumCount, b.getF32Type()));

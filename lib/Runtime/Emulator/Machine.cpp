@@ -214,22 +214,35 @@ Block &Machine::startBlock() {
   return *block;
 }
 
+/// Memory that begins where a window of matrix descriptors does, as that of a GPU's blocks: the 18 bits of an address
+/// that a descriptor has are the place in shared memory.
+static char *mapShared(size_t bytes) {
+#ifdef MAP_32BIT
+  constexpr int low = MAP_32BIT;
+#else
+  constexpr int low = 0;
+#endif
+  size_t reserved = bytes + descriptorWindow;
+  void *mapped = mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | low, -1, 0);
+  if (mapped == MAP_FAILED)
+    moe_rt_fail("out of memory: emulated shared memory");
+  // What lies around it goes back.
+  auto *begin = static_cast<char *>(mapped);
+  size_t before = -reinterpret_cast<uintptr_t>(begin) % descriptorWindow;
+  if (before)
+    munmap(begin, before);
+  munmap(begin + before + bytes, descriptorWindow - before);
+  return begin + before;
+}
+
 /// Shared memory of at least `bytes` bytes, all of them 0xFF.
 static void prepareShared(Block &block, uint64_t bytes) {
   if (bytes > block.sharedCapacity) {
     if (block.shared)
       munmap(block.shared, block.sharedCapacity);
-    block.sharedCapacity = (bytes + 4095) / 4096 * 4096;
-#ifdef MAP_32BIT
-    constexpr int low = MAP_32BIT;
-#else
-    constexpr int low = 0;
-#endif
-    void *mapped =
-        mmap(nullptr, block.sharedCapacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | low, -1, 0);
-    if (mapped == MAP_FAILED)
-      moe_rt_fail("out of memory: emulated shared memory");
-    block.shared = static_cast<char *>(mapped);
+    size_t page = 4096;
+    block.sharedCapacity = (bytes + page - 1) / page * page;
+    block.shared = mapShared(block.sharedCapacity);
   }
   std::fill_n(block.shared, bytes, char(0xff));
 }

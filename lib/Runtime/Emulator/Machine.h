@@ -27,6 +27,8 @@ namespace moe::rt::simt {
 
 constexpr uint32_t warpSize = 32;
 constexpr uint32_t noSite = ~0u;
+/// Bytes that the addresses in matrix descriptors tell apart.
+constexpr uint64_t descriptorWindow = 1 << 18;
 /// barrier.arrive is done by whole warps, as an operation of our own.
 constexpr uint32_t arriveOperation = 0xff;
 

@@ -49,12 +49,9 @@ uint32_t indexOf(const Warp &warp) { return warp.index % Warpgroup::warps; }
 SharedMatrix decode(const Warp &warp, uint64_t descriptor, uint32_t rows, uint32_t site) {
   Machine &machine = Machine::get();
   const Thread &thread = warp.threads[0];
-  constexpr uint64_t window = 1 << 18;
   constexpr std::array<uint32_t, 4> swizzles = {0, 128, 64, 32};
   auto field = [&](uint32_t bit, uint32_t width) { return descriptor >> bit & ((uint64_t(1) << width) - 1); };
-  uint64_t base = reinterpret_cast<uintptr_t>(warp.block->shared);
-  SharedMatrix matrix{((field(0, 14) << 4) - base) % window, field(16, 14) << 4, field(32, 14) << 4,
-                      swizzles[field(62, 2)]};
+  SharedMatrix matrix{field(0, 14) << 4, field(16, 14) << 4, field(32, 14) << 4, swizzles[field(62, 2)]};
   if (field(14, 2) || field(30, 2) || field(46, 3) || field(52, 10))
     machine.trap(thread, site, "matrix descriptor 0x%llx: expected zeros in bits 14, 15, 30, 31, 46 to 48 and 52 to 61",
                  ull(descriptor));
