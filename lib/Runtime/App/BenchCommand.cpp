@@ -2,10 +2,10 @@
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
+#include "../Host/Progress.h"
 #include "Calibrate.h"
 #include "Commands.h"
 #include "KernelCounters.h"
-#include "Progress.h"
 #include "moe/Runtime/Abi.h"
 #include "moe/Runtime/Error.h"
 #include "moe/Runtime/LanguageModel.h"

@@ -2,8 +2,8 @@
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
+#include "../Host/Progress.h"
 #include "Commands.h"
-#include "Progress.h"
 #include "Sampler.h"
 #include "TextCodec.h"
 #include "moe/Runtime/Error.h"

@@ -1,8 +1,10 @@
 //===- Device.cpp - Gpu.h on an NVIDIA GPU --------------------------------===//
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "../Host/Progress.h"
 #include "DeviceMemory.h"
 #include "LaunchQueue.h"
+#include "TensorMaps.h"
 
 #include "moe/Runtime/Abi.h"
 #include "moe/Runtime/Gpu.h"
@@ -10,7 +12,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <iterator>
 #include <limits>
 #include <optional>
 #include <string>
@@ -21,6 +22,7 @@ using namespace moe::rt::cuda;
 namespace {
 
 constexpr int maxDynamicSharedMemory = 8; // of a function's attributes
+constexpr int64_t uploadPiece = 32 << 20; // bytes of weights that are copied at once
 constexpr unsigned nonBlocking = 1;       // a stream that does not wait for the default one
 
 /// What a launch needs of a kernel that was launched before.
@@ -73,7 +75,15 @@ public:
     auto [place, isNew] = uploads.try_emplace(host);
     if (isNew) {
       place->second = allocate(bytes, " for weights");
-      copyIn(place->second, host, bytes);
+      // In pieces, so that one can see how far it is.
+      moe::rt::Progress progress("weights to the GPU", bytes);
+      auto *to = static_cast<unsigned char *>(place->second);
+      auto *from = static_cast<const unsigned char *>(host);
+      for (int64_t at = 0; at < bytes; at += uploadPiece) {
+        int64_t size = std::min(uploadPiece, bytes - at);
+        copyIn(to + at, from + at, size);
+        progress.advance(size);
+      }
     }
     return place->second;
   }
@@ -137,36 +147,14 @@ public:
     check(api.StreamSynchronize(stream), "the GPU's work");
   }
 
-  void tensorMap(void *map, const void *address, int32_t element, int32_t rank, const int64_t *sizes,
-                 const int64_t *strideBytes, const int32_t *box, int32_t swizzleBytes) {
-    if (!api.TensorMapEncodeTiled)
-      refuse("expected an NVIDIA driver for CUDA 12 or later but got one without cuTensorMapEncodeTiled; update the "
-             "driver, or compile with --gpu-arch=sm_80");
-    constexpr int types[] = {6, 9, 7}; // f16, bf16, f32: CU_TENSOR_MAP_DATA_TYPE
-    constexpr int rankLimit = 5, promoteTo256Bytes = 3;
-    if (rank < 1 || rank > rankLimit || element < 0 || element >= static_cast<int32_t>(std::size(types)))
-      moe_rt_fail("GPU: a tensor map of an unknown type, or of more than five dimensions");
-    uint64_t sizesOf[rankLimit], stridesOf[rankLimit] = {};
-    uint32_t boxOf[rankLimit], ones[rankLimit];
-    for (int32_t d = 0; d < rank; ++d) {
-      sizesOf[d] = static_cast<uint64_t>(sizes[d]);
-      boxOf[d] = static_cast<uint32_t>(box[d]);
-      ones[d] = 1;
-      if (d)
-        stridesOf[d - 1] = static_cast<uint64_t>(strideBytes[d - 1]);
-    }
-    int swizzle = swizzleBytes == 128 ? 3 : swizzleBytes == 64 ? 2 : swizzleBytes == 32 ? 1 : 0;
-    check(api.TensorMapEncodeTiled(map, types[element], static_cast<unsigned>(rank), address, sizesOf, stridesOf, boxOf,
-                                   ones, /*interleave=*/0, swizzle, promoteTo256Bytes, /*fill=*/0),
-          "describing a tensor for bulk copies");
-  }
+  void tensorMap(void *map, const TensorMaps::Description &description) { tensorMaps.describe(map, description); }
 
   int32_t architecture() const { return capability; }
 
   int64_t multiprocessors() { return property(Attribute::Multiprocessors); }
 
 private:
-  Gpu() : api(driver()), memory(api) {
+  Gpu() : api(driver()), memory(api), tensorMaps(api) {
     Result started = api.Init(0);
     if (started == StubLibrary)
       refuse("expected an NVIDIA driver but got the toolkit's stub of libcuda.so.1");
@@ -225,6 +213,7 @@ private:
   std::string name;
   int capability = 0;
   DeviceMemory memory;
+  TensorMaps tensorMaps;
   std::optional<LaunchQueue> queue;
   std::unordered_map<const void *, Module> modules;
   std::unordered_map<const MoeGpuKernel *, LoadedKernel> kernels;
@@ -261,7 +250,7 @@ int64_t moe_rt_gpu_multiprocessors(void) { return Gpu::get().multiprocessors(); 
 
 void moe_rt_gpu_tensor_map(void *map, const void *device, int32_t element, int32_t rank, const int64_t *sizes,
                            const int64_t *strideBytes, const int32_t *box, int32_t swizzleBytes) {
-  Gpu::get().tensorMap(map, device, element, rank, sizes, strideBytes, box, swizzleBytes);
+  Gpu::get().tensorMap(map, TensorMaps::Description(device, element, rank, sizes, strideBytes, box, swizzleBytes));
 }
 
 int32_t moe_rt_gpu_architecture(void) { return Gpu::get().architecture(); }

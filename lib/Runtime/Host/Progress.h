@@ -1,8 +1,8 @@
 //===- Progress.h - a progress bar on a terminal -------------------------------===//
 // Part of moe-mlir, under the Apache License v2.0 with LLVM Exceptions; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#ifndef MOE_LIB_RUNTIME_APP_PROGRESS_H
-#define MOE_LIB_RUNTIME_APP_PROGRESS_H
+#ifndef MOE_LIB_RUNTIME_HOST_PROGRESS_H
+#define MOE_LIB_RUNTIME_HOST_PROGRESS_H
 
 #include <chrono>
 #include <cstdint>
@@ -31,4 +31,4 @@ private:
 
 } // namespace moe::rt
 
-#endif // MOE_LIB_RUNTIME_APP_PROGRESS_H
+#endif // MOE_LIB_RUNTIME_HOST_PROGRESS_H

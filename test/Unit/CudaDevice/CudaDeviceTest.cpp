@@ -138,6 +138,17 @@ TEST_F(CudaDevice, UploadsOnce) {
   });
 }
 
+TEST_F(CudaDevice, UploadsInPieces) {
+  expectTrue([&] {
+    size_t bytes = (64 << 20) + 1000;
+    useFakeDriver({{"FAKE_GPU_FREE", "100000000"}});
+    std::vector<uint32_t> weights(bytes / 4), out(bytes / 4);
+    std::iota(weights.begin(), weights.end(), 0);
+    moe_rt_gpu_copy_out(out.data(), moe_rt_gpu_upload(weights.data(), int64_t(bytes)), int64_t(bytes));
+    return out == weights && calls("cuMemcpyHtoDAsync") == 3;
+  });
+}
+
 TEST_F(CudaDevice, ReleasesConstantData) {
   expectTrue([&] {
     useFakeDriver({{"FAKE_GPU_FREE", "1000"}});
@@ -159,9 +170,15 @@ TEST_F(CudaDevice, DescribesTensors) {
     useFakeDriver();
     void *data = moe_rt_gpu_alloc(32 * 384);
     moe_rt_gpu_tensor_map(map, data, MoeGpuBF16, 2, sizes, strides, box, 128);
+    // The same again, and another one in between: the driver is asked once for each.
+    alignas(64) uint64_t other[16], again[16];
+    moe_rt_gpu_tensor_map(other, data, MoeGpuF16, 2, sizes, strides, box, 128);
+    moe_rt_gpu_tensor_map(again, data, MoeGpuBF16, 2, sizes, strides, box, 128);
+    bool isKept =
+        std::equal(std::begin(map), std::end(map), again) && other[0] != map[0] && calls("cuTensorMapEncodeTiled") == 2;
     // CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 and CU_TENSOR_MAP_SWIZZLE_128B, then size, stride and box of each dimension.
     const uint64_t expected[] = {9 << 16 | 2 << 8 | 3, reinterpret_cast<uintptr_t>(data), 192, 0, 64, 32, 384, 16};
-    return std::equal(std::begin(expected), std::end(expected), map) && moe_rt_gpu_architecture() == 75;
+    return isKept && std::equal(std::begin(expected), std::end(expected), map) && moe_rt_gpu_architecture() == 75;
   });
   EXPECT_EXIT((useFakeDriver(), moe_rt_gpu_tensor_map(map, static_cast<char *>(moe_rt_gpu_alloc(16)) + 8, MoeGpuF16, 2,
                                                       sizes, strides, box, 128)),

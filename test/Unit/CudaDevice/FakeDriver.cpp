@@ -220,6 +220,7 @@ Result cuStreamCreate(Stream *stream, unsigned) {
 Result cuTensorMapEncodeTiled(void *map, int type, unsigned rank, const void *address, const uint64_t *sizes,
                               const uint64_t *strideBytes, const uint32_t *box, const uint32_t *elementStrides,
                               int interleave, int swizzle, int, int fill) {
+  ++calls["cuTensorMapEncodeTiled"];
   if (reinterpret_cast<uintptr_t>(address) % 16 || rank < 1 || rank > 5 || interleave || fill)
     return invalidValue;
   auto *words = static_cast<uint64_t *>(map);
@@ -247,6 +248,7 @@ Result cuMemAlloc_v2(DevicePointer *pointer, size_t bytes) {
 }
 Result cuMemFree_v2(DevicePointer pointer) { return release(pointer); }
 Result cuMemcpyHtoDAsync_v2(DevicePointer to, const void *from, size_t bytes, Stream stream) {
+  ++calls["cuMemcpyHtoDAsync"];
   if (!current || stream != onlyStream || !isOnDevice(to, bytes))
     return invalidValue;
   memcpy(memory(to), from, bytes);
