@@ -210,9 +210,13 @@ void Collector::addProduct(GroupedMatmulOp op) {
   if (std::string epilogue = describeEpilogue(op); !epilogue.empty())
     fused.push_back(epilogue);
   Type element = getElementTypeOrSelf(op.getX().getType());
-  bool onTensorCores = element.isBF16() || element.isF16();
-  add(op,
-      {std::move(stage), llvm::join(fused, ", "), onTensorCores ? columns * weights : 0, onTensorCores ? depth : 0});
+  bool isF32 = element.isF32() && llvm::all_of(op.getWeights(), [&](Value weight) {
+                 return getElementTypeOrSelf(weight.getType()) == element;
+               });
+  // Scores of f32 are sums of fused multiply-adds.
+  bool onTensorCores = element.isBF16() || element.isF16() || (isF32 && stage.name != "router");
+  add(op, {std::move(stage), llvm::join(fused, ", "), onTensorCores ? columns * weights : 0, onTensorCores ? depth : 0,
+           isF32 ? rt::MmaKind::F32 : rt::MmaKind::Bits16});
 }
 
 void Collector::addAttention(AttentionOp op) {
@@ -374,7 +378,8 @@ std::vector<rt::GpuStage> moe::gpuStagesOf(const std::vector<EntryStages> &entri
       for (const StageInfo &info : other.stages)
         // A gate is one kernel, with as many rows in a block as an mma has at least.
         stages.push_back({info.stage, info.columns, info.depth,
-                          info.stage.name == "router" ? rt::blockShapes().front().rows : rt::gpuMostTileRows});
+                          info.stage.name == "router" ? rt::blockShapes().front().rows : rt::gpuMostTileRows,
+                          info.mma});
   return stages;
 }
 

@@ -20,6 +20,7 @@ struct StageInfo {
   std::string fused; ///< "gather, 2 weights, epilogue exp divf mulf"; empty: nothing
   /// Of a product that a GPU's tensor cores can do: columns of all weights together, and length of the sums; else 0.
   double columns = 0, depth = 0;
+  rt::MmaKind mma = rt::MmaKind::Bits16; ///< of that product
 };
 
 /// The stages of one public function, in the order of their first execution. Equal ones are one with `repeats`.

@@ -42,6 +42,7 @@ struct GroupedMatmulInterface : DstBufferizableOpInterfaceExternalModel<GroupedM
         mapping.lookup(matmul.getOffsets()), matmul.getChoices() ? mapping.lookup(matmul.getChoices()) : Value(),
         lookup(matmul.getRowScalars()), lookup(matmul.getColumnScalars()), init, matmul.getFanout(),
         matmul.getColumnMultipleAttr(), lookup(matmul.getScales()), matmul.getFormatAttr(), matmul.getLargeResult());
+    onBuffers->setDiscardableAttrs(matmul->getDiscardableAttrDictionary());
     onBuffers.getEpilogue().takeBody(matmul.getEpilogue());
     replaceOpWithBufferizedValues(rewriter, op, init);
     return success();

@@ -10,6 +10,7 @@
 
 #include "TileRows.h"
 
+#include "dialect/Moe/IR/MoeMarks.h"
 #include "dialect/Moe/Transforms/Passes.h"
 
 #include "mlir/Analysis/TopologicalSortUtils.h"
@@ -213,6 +214,9 @@ struct MoeFuseRoutingPass : moe::impl::MoeFuseRoutingBase<MoeFuseRoutingPass> {
       SmallVector<Operation *> ops = Gate(topK).getOps();
       if (ops.size() < 2)
         continue;
+      for (Operation *op : ops)
+        if (isa<GroupedMatmulOp>(op))
+          op->setAttr(scoresAttr, UnitAttr::get(op->getContext()));
       separateFills(rewriter, ops);
       rewriter.setInsertionPoint(ops.back());
       FailureOr<RowLoop> loop = tileRows(rewriter, ops, countRows(rewriter, ops), rowBlock);

@@ -204,9 +204,9 @@ def MoeFuseRouting : Pass<"moe-fuse-routing", "::mlir::func::FuncOp"> {
     What makes the rows that a `moe.top_k` chooses from (norms and casts, the router's product, scores), the choice, and
     what is done by rows to the weights of the chosen become one `scf.forall` over `row-block` rows: one kernel. No family's gate
     is known here: any op takes part that can be done for some rows alone. A product is done for the rows of an iteration
-    together; the ops between products are an inner `scf.forall` with one row each. What else is made by rows of the router's
-    rows (their codes and scales, where experts are int8) is made here, too. What something else reads (logits, experts,
-    weights) is a result of the loop.
+    together, and gets the attribute `moe.scores`; the ops between products are an inner `scf.forall` with one row each. What
+    else is made by rows of the router's rows (their codes and scales, where experts are int8) is made here, too. What
+    something else reads (logits, experts, weights) is a result of the loop.
 
     ```mlir
     %logits = moe.grouped_matmul rows(%x : tensor<?x128xbf16>) weights(%w : tensor<1x16x128xbf16>) ...

@@ -190,14 +190,16 @@ def GroupedMatmulToThreads : Pass<"moe-grouped-matmul-to-threads", "::mlir::gpu:
     f32 sums): the block takes 128 rows and 128 columns (of all weights together: gate and up lie side by side, and their sums
     meet in one thread), or 16 or 64 rows if the attribute `moe.block_rows` says so. Rows are gathered on the way into shared memory by asynchronous
     copies in three or four stages; rows and columns that do not exist are filled with zeros. Each sum has one order (k
-    ascending, 16 at a time), whatever the shape of the block. Copies are 16 bytes long, or 8 or 4 where rows only begin at
+    ascending, 16 at a time), whatever the shape of the block. Rows and weights of f32 are multiplied in two parts of 11 bits
+    (three mma.sync m16n8k8 of tf32, whose sum is added to the others in f32), in blocks of 16 or 32 rows; but not where the
+    attribute `moe.scores` says that experts are chosen by the sums. Copies are 16 bytes long, or 8 or 4 where rows only begin at
     multiples of that; a thread stores 16 bytes at once where rows of the result allow it.
 
-    Anything else (f32, rows of an odd number of elements) is one chain of fused multiply-adds per element, k ascending, in one thread.
+    Anything else (scores of f32, rows of an odd number of 16-bit elements) is one chain of fused multiply-adds per element, k ascending, in one thread.
 
     ```mlir
     moe.grouped_matmul rows(%x : memref<?x64xf32>) weights(%w : memref<1x32x64xf32>) groups(%o : memref<2xi32>)
-        outs(%y : memref<?x32xf32>) { ... }
+        outs(%y : memref<?x32xf32>) attributes {moe.scores} { ... }
     // becomes
     scf.for %element = %thread to %elements step %threads {
       %acc = scf.for %k = 0 to 64 step 1 iter_args(%sum = 0.0) -> f32 { ... math.fma ... }

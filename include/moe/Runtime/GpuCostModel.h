@@ -60,9 +60,13 @@ struct BlockShape {
   int64_t stageBytes() const { return rows * rowBytes + columns * columnBytes; }
 };
 
+/// What numbers tensor cores multiply: those of 16 bits (and all that do not say otherwise), or f32 as three products
+/// of tf32, each of which takes as long for 8 elements along k as one of 16 bits for 16.
+enum class MmaKind { Bits16, F32 };
+
 /// The shapes that kernels are made in, by ascending rows. Which of them are, and for how many rows each, is chosen by
 /// chooseShapes.
-const std::vector<BlockShape> &blockShapes();
+const std::vector<BlockShape> &blockShapes(MmaKind kind = MmaKind::Bits16);
 
 /// Most rows in a tile, which is of one group; a block goes over the rows of its tile in turn.
 constexpr int64_t gpuMostTileRows = 128;
@@ -75,6 +79,7 @@ struct GpuProduct {
   double groupBytes = 0; // weights of one group
   double rowBytes = 0;   // read and written, per row
   int64_t tileRows = gpuMostTileRows;
+  MmaKind mma = MmaKind::Bits16;
 };
 
 /// One launch of a product.
@@ -119,6 +124,7 @@ struct GpuStage {
   Stage stage;
   double columns = 0, depth = 0; // of a product: of all weights together, and of the sums; 0 columns: no tensor cores
   int64_t tileRows = gpuMostTileRows;
+  MmaKind mma = MmaKind::Bits16;
 };
 
 /// Costs of `stages` in one call on `machine`.

@@ -78,6 +78,8 @@ private:
   void copyTile(Value k, Value stage);
   Fragments loadFragments(Value stage, int64_t half, mlir::ArrayRef<Value> firstWeights);
   void multiply(const Fragments &fragments, int64_t half, mlir::MutableArrayRef<Value> sums);
+  /// The same for f32 (see MmaF32.cpp).
+  void multiplyF32(const Fragments &fragments, int64_t half, mlir::MutableArrayRef<Value> sums);
   void epilogue(Value firstRow, Value firstColumn, mlir::ArrayRef<Value> sums);
   /// Until the next tile is there, for all threads.
   void wait();

@@ -23,6 +23,7 @@
 #include "DeviceWork.h"
 #include "Kernel.h"
 #include "TileOffsets.h"
+#include "dialect/Moe/IR/MoeMarks.h"
 
 #include "mlir/AsmParser/AsmParser.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
@@ -53,15 +54,22 @@ static bool hasMmaWeights(GroupedMatmulOp op) {
            llvm::all_of(op.getScales(), [&](Value scales) {
              return op.getCodeBits() == 8 ? elementOf(scales).isF32() : elementOf(scales).isBF16();
            });
-  if (op.isPacked() || !(element.isBF16() || element.isF16() || element.isInteger(8)))
+  // Scores of f32 are summed as on a processor: what is chosen by them must not depend on an approximation.
+  if (element.isF32() && op->hasAttr(scoresAttr))
+    return false;
+  if (op.isPacked() || !(element.isBF16() || element.isF16() || element.isF32() || element.isInteger(8)))
     return false;
   return llvm::all_of(op.getWeights(), [&](Value weight) {
     return elementOf(weight) == element && copyBytes(weight, 1, op.getDepth());
   });
 }
 
+static rt::MmaKind mmaKind(GroupedMatmulOp op) {
+  return elementOf(op.getX()).isF32() ? rt::MmaKind::F32 : rt::MmaKind::Bits16;
+}
+
 std::optional<MmaShape> moe::findMmaShape(GroupedMatmulOp op, int64_t rows) {
-  const std::vector<MmaShape> &shapes = rt::blockShapes();
+  const std::vector<MmaShape> &shapes = rt::blockShapes(mmaKind(op));
   auto found = llvm::find_if(shapes, [&](const MmaShape &shape) { return shape.rows >= rows; });
   MmaShape shape = found == shapes.end() ? shapes.back() : *found;
   if (op.getFormat()) {
@@ -93,6 +101,7 @@ std::vector<rt::ShapeChoice> moe::chooseMmaShapes(GroupedMatmulOp op, const rt::
   product.groups = groups;
   product.groupBytes = groupBytes * op.getWeights().size();
   product.rowBytes = depth * bytes(elementOf(op.getX())) + columns * bytes(elementOf(op.getInit()));
+  product.mma = mmaKind(op);
   std::vector<rt::ShapeChoice> choices;
   for (const rt::ShapeChoice &choice : rt::chooseShapes(product, machine))
     if (findMmaShape(op, choice.shape.rows))
@@ -204,6 +213,8 @@ MmaBuilder::Fragments MmaBuilder::loadFragments(Value stage, int64_t half, Array
 }
 
 void MmaBuilder::multiply(const Fragments &fragments, int64_t half, MutableArrayRef<Value> sums) {
+  if (elementOf(op.getX()).isF32())
+    return multiplyF32(fragments, half, sums);
   // Operands are made where they are first needed. Those decoded from codes are not kept for long: rows pass by them.
   bool byColumns = op.getFormat().has_value();
   int64_t columns8 = 2 * columnFragments;

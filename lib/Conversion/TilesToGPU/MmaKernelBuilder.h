@@ -24,8 +24,8 @@ constexpr llvm::StringLiteral blockRowsAttr = "moe.block_rows";
 using MmaShape = rt::BlockShape;
 
 /// The shape for `op` with blocks of at least `rows` rows, or the one with the most. None where tensor cores cannot do
-/// the op: only for rows of bf16, f16 or i8, weights of that type or packed codes, a tile of one group, and rows in
-/// multiples of 4 bytes.
+/// the op: only for rows of bf16, f16, f32 or i8, weights of that type or packed codes, a tile of one group, and rows
+/// in multiples of 4 bytes.
 std::optional<MmaShape> findMmaShape(GroupedMatmulOp op, int64_t rows);
 
 /// The shapes to make kernels of `op` in, by ascending rows, each with the most rows that a group may have on average

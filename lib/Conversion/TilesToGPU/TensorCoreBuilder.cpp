@@ -78,7 +78,10 @@ SmallVector<Value, 4> TensorCoreBuilder::loadMatrices(Value address, bool transp
 void TensorCoreBuilder::multiplyAdd(Type element, ArrayRef<Value> a, ArrayRef<Value> columns,
                                     MutableArrayRef<Value> sums) {
   bool isInteger = element.isInteger(8);
-  auto kind = isInteger ? NVVM::MMATypes::s8 : element.isBF16() ? NVVM::MMATypes::bf16 : NVVM::MMATypes::f16;
+  auto kind = isInteger          ? NVVM::MMATypes::s8
+              : element.isF32()  ? NVVM::MMATypes::tf32
+              : element.isBF16() ? NVVM::MMATypes::bf16
+                                 : NVVM::MMATypes::f16;
   Type sum = isInteger ? Type(b.getI32Type()) : Type(b.getF32Type());
   auto type = LLVM::LLVMStructType::getLiteral(b.getContext(), SmallVector<Type>(4, sum));
   std::optional<NVVM::MMAIntOverflow> overflow;

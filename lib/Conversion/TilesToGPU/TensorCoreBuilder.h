@@ -70,7 +70,7 @@ protected:
   /// The four registers of an ldmatrix.x4 whose rows this thread's `address` belongs to.
   llvm::SmallVector<mlir::Value, 4> loadMatrices(mlir::Value address, bool transposed = false);
   /// sums (16 x 8, four f32 or i32 of a thread) += a (16 rows of 32 bytes, four registers) * columns (8 of 32 bytes,
-  /// two registers), of `element`s: bf16, f16 or i8.
+  /// two registers), of `element`s: bf16, f16, i8, or f32 of which the low 13 bits do not count (tf32).
   void multiplyAdd(mlir::Type element, llvm::ArrayRef<mlir::Value> a, llvm::ArrayRef<mlir::Value> columns,
                    llvm::MutableArrayRef<mlir::Value> sums);
 

@@ -31,9 +31,18 @@ struct Step {
   const char *limit;
 };
 
+/// Elements along k in a stage, and how long its mma take compared to those of 16 bits.
+struct StageWork {
+  double depth, time;
+};
+
+StageWork stageWork(MmaKind kind) {
+  return kind == MmaKind::F32 ? StageWork{BlockShape::depth / 2.0, 3} : StageWork{BlockShape::depth, 1};
+}
+
 /// One step along k of `resident` blocks on one multiprocessor.
-Step stepOf(const BlockShape &shape, double resident, const GpuMachine &machine) {
-  double operations = 2.0 * double(shape.rows * shape.columns * BlockShape::depth);
+Step stepOf(const BlockShape &shape, MmaKind mma, double resident, const GpuMachine &machine) {
+  double operations = stageWork(mma).time * 2.0 * double(shape.rows * shape.columns * BlockShape::depth);
   // The copies write a stage; each warp reads the rows and columns that it multiplies.
   double fragments = double(shape.rows * shape.warpColumns + shape.columns * shape.warpRows) * BlockShape::depth * 2;
   double shared = double(shape.stageBytes()) + fragments;
@@ -50,10 +59,12 @@ Step stepOf(const BlockShape &shape, double resident, const GpuMachine &machine)
 
 } // namespace
 
-const std::vector<BlockShape> &blockShapes() {
-  // Four blocks of 128 threads on a multiprocessor leave a thread 128 registers, three 168, two 255.
-  static const std::vector<BlockShape> shapes = {{16, 128, 1, 4, 4, 4}, {64, 128, 2, 2, 4, 3}, {128, 128, 2, 2, 3, 2}};
-  return shapes;
+const std::vector<BlockShape> &blockShapes(MmaKind kind) {
+  // Four blocks of 128 threads on a multiprocessor leave a thread 128 registers, three 168, two 255. Sums of f32, the
+  // ones in the making beside them and two parts of each operand take twice as many as those of 16 bits.
+  static const std::vector<BlockShape> bits16 = {{16, 128, 1, 4, 4, 4}, {64, 128, 2, 2, 4, 3}, {128, 128, 2, 2, 3, 2}},
+                                       f32 = {{16, 128, 1, 4, 4, 4}, {32, 128, 1, 4, 4, 3}};
+  return kind == MmaKind::F32 ? f32 : bits16;
 }
 
 LaunchCost predictLaunch(const GpuProduct &product, double rows, const BlockShape &shape, const GpuMachine &machine) {
@@ -65,8 +76,9 @@ LaunchCost predictLaunch(const GpuProduct &product, double rows, const BlockShap
   double tiles = expectedPaddedRows(product.groups, 1, rows, product.tileRows) / double(product.tileRows);
   double padded = expectedPaddedRows(product.groups, 1, rows, shape.rows);
   double columnTiles = std::ceil(product.columns / double(shape.columns));
+  double stageDepth = stageWork(product.mma).depth;
   double passes = padded / double(shape.rows) / tiles;
-  double steps = passes * std::ceil(product.depth / double(BlockShape::depth));
+  double steps = passes * std::ceil(product.depth / stageDepth);
   double resident = residentBlocks(shape, machine), places = resident * machine.multiprocessors;
 
   cost.blocks = tiles * columnTiles;
@@ -74,7 +86,8 @@ LaunchCost predictLaunch(const GpuProduct &product, double rows, const BlockShap
   cost.paddedOperations = 2 * padded * columnTiles * double(shape.columns) * product.depth;
   // A block reads its weights once for each of its rows of tiles: from memory again if what all blocks read in between
   // does not stay in L2.
-  double between = std::min(places, cost.blocks) * double(shape.columns) * product.depth * 2;
+  double between =
+      std::min(places, cost.blocks) * double(shape.columns) * product.depth * double(BlockShape::rowBytes) / stageDepth;
   double again = (passes - 1) * (1 - std::min(1.0, machine.l2Bytes / between));
   cost.memoryBytes = groups * product.groupBytes * (1 + again) + rows * product.rowBytes;
   cost.l2Bytes = cost.blocks * steps * double(shape.stageBytes());
@@ -82,11 +95,11 @@ LaunchCost predictLaunch(const GpuProduct &product, double rows, const BlockShap
 
   // Full waves, and what is left: as few blocks as possible share a multiprocessor there.
   double full = std::floor(cost.blocks / places), rest = cost.blocks - full * places;
-  Step step = stepOf(shape, resident, machine);
+  Step step = stepOf(shape, product.mma, resident, machine);
   cost.waves = full;
   cost.tileSeconds = full * steps * step.seconds;
   if (rest > 1e-9) {
-    Step last = stepOf(shape, std::ceil(rest / machine.multiprocessors), machine);
+    Step last = stepOf(shape, product.mma, std::ceil(rest / machine.multiprocessors), machine);
     cost.waves += 1;
     cost.tileSeconds += steps * last.seconds;
     if (full == 0)
@@ -99,7 +112,7 @@ LaunchCost predictLaunch(const GpuProduct &product, double rows, const BlockShap
 }
 
 std::vector<ShapeChoice> chooseShapes(const GpuProduct &product, const GpuMachine &machine) {
-  const std::vector<BlockShape> &shapes = blockShapes();
+  const std::vector<BlockShape> &shapes = blockShapes(product.mma);
   if (product.tileRows <= shapes.front().rows)
     return {{shapes.front(), product.tileRows}};
   // Rows of a group on average that are looked at, and what they cost in each shape.
@@ -161,8 +174,8 @@ std::vector<GpuStageCost> predictGpu(const std::vector<GpuStage> &stages, const 
     cost.computeSeconds = cost.operations / (machine.fmaOperations * machine.multiprocessors * machine.clock);
     cost.overheadSeconds = gpu.launches * (machine.launchSeconds + 2 * machine.latencySeconds);
     if (isProduct && stages[i].columns > 0 && rows > 0) {
-      GpuProduct product{stages[i].columns, stages[i].depth, stage.groups,
-                         stage.groupBytes,  stage.rowBytes,  stages[i].tileRows};
+      GpuProduct product{stages[i].columns, stages[i].depth,    stage.groups, stage.groupBytes,
+                         stage.rowBytes,    stages[i].tileRows, stages[i].mma};
       for (const ShapeChoice &choice : chooseShapes(product, machine)) {
         gpu.shape = choice.shape;
         if (rows <= double(product.groups * choice.rows))

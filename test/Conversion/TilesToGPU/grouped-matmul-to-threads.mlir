@@ -155,4 +155,60 @@ gpu.module @kernels {
     }
     gpu.return
   }
+
+  // CHECK-LABEL: gpu.func @split
+  // CHECK-SAME: workgroup(%{{.*}} : memref<40960xi8, #gpu.address_space<workgroup>> {llvm.align = 1024 : i64})
+  // f32 as two tf32: three products for each 8 elements along k, the small ones first, from zero; their sum is added. Rows of
+  // 52 bytes come in copies of 4.
+  gpu.func @split(%x: memref<?x13xf32>, %w: memref<1x128x13xf32>, %y: memref<?x128xf32>, %rows: i32)
+      kernel attributes {known_block_size = array<i32: 128, 1, 1>} {
+    %c0 = arith.constant 0 : index
+    %c1 = arith.constant 1 : index
+    %zero = arith.constant 0 : i32
+    %o = memref.alloca() : memref<2xi32>
+    memref.store %zero, %o[%c0] : memref<2xi32>
+    memref.store %rows, %o[%c1] : memref<2xi32>
+    // CHECK: scf.for {{.*}} step %c32_i32{{.*}} : i32
+    // CHECK: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 4, cache = ca, %{{.*}}
+    // CHECK: nvvm.ldmatrix
+    // CHECK: scf.for %{{.*}} = %c0_i32{{.*}} to %c13_i32{{.*}} step %c16_i32
+    // CHECK: %[[ZERO:.*]] = arith.constant 0.000000e+00 : f32
+    // CHECK: %[[UP:.*]] = arith.addi %[[X:.*]], %c4096_i32{{.*}} : i32
+    // CHECK: %[[HIGH:.*]] = arith.andi %[[UP]], %c-8192_i32{{.*}} : i32
+    // CHECK-DAG: %[[XF:.*]] = arith.bitcast %[[X]] : i32 to f32
+    // CHECK-DAG: %[[HIGHF:.*]] = arith.bitcast %[[HIGH]] : i32 to f32
+    // CHECK: %[[LOWF:.*]] = arith.subf %[[XF]], %[[HIGHF]] : f32
+    // CHECK: %[[LOW:.*]] = arith.bitcast %[[LOWF]] : f32 to i32
+    // CHECK: nvvm.mma.sync A[%[[LOW]], {{.*}} C[%[[ZERO]], %[[ZERO]], %[[ZERO]], %[[ZERO]]]
+    // CHECK-SAME: multiplicandAPtxType = #nvvm.mma_type<tf32>{{.*}} shape = #nvvm.shape<m = 16, n = 8, k = 8>
+    // CHECK: nvvm.mma.sync A[%[[HIGH]], {{.*}} B[%[[LOWB:[a-z0-9]+]],
+    // CHECK: nvvm.mma.sync A[%[[HIGH]], {{.*}} B[%[[HIGHB:[a-z0-9]+]],
+    // CHECK: arith.addf
+    moe.grouped_matmul rows(%x : memref<?x13xf32>) weights(%w : memref<1x128x13xf32>) groups(%o : memref<2xi32>)
+        outs(%y : memref<?x128xf32>) {
+    ^bb0(%a: f32):
+      moe.yield %a : f32
+    }
+    gpu.return
+  }
+
+  // CHECK-LABEL: gpu.func @scores
+  // What experts are chosen by has the sums of a processor.
+  // CHECK-NOT: nvvm.mma.sync
+  // CHECK: math.fma
+  gpu.func @scores(%x: memref<?x64xf32>, %w: memref<1x128x64xf32>, %y: memref<?x128xf32>, %rows: i32)
+      kernel attributes {known_block_size = array<i32: 128, 1, 1>} {
+    %c0 = arith.constant 0 : index
+    %c1 = arith.constant 1 : index
+    %zero = arith.constant 0 : i32
+    %o = memref.alloca() : memref<2xi32>
+    memref.store %zero, %o[%c0] : memref<2xi32>
+    memref.store %rows, %o[%c1] : memref<2xi32>
+    moe.grouped_matmul rows(%x : memref<?x64xf32>) weights(%w : memref<1x128x64xf32>) groups(%o : memref<2xi32>)
+        outs(%y : memref<?x128xf32>) attributes {moe.block_rows = 16 : i64, moe.scores} {
+    ^bb0(%a: f32):
+      moe.yield %a : f32
+    }
+    gpu.return
+  }
 }

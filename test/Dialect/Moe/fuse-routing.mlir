@@ -18,7 +18,7 @@
 // CHECK:   linalg.fill
 // CHECK:   linalg.generic {{.*}}"reduction"
 // CHECK:   linalg.generic
-// CHECK: %[[LOGITS:.*]] = moe.grouped_matmul rows(%[[NORM]] : tensor<?x32xf32>)
+// CHECK: %[[LOGITS:.*]] = moe.grouped_matmul rows(%[[NORM]] : tensor<?x32xf32>) {{.*}}moe.scores
 // CHECK: %[[ROUTE:.*]]:2 = scf.forall (%[[R:.*]]) in (%[[N]])
 // CHECK:   tensor.extract_slice %[[LOGITS]][%[[R]], 0] [1, 8]
 // CHECK:   linalg.generic

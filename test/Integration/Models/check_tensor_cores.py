@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """MoE blocks whose products are done on tensor cores, against sums in float64.
 
-    check_tensor_cores.py HIDDEN:INTERMEDIATE:TOKENS... --dtype BF16|F16 [--quantize FORMAT] [--seeds 0,1,2]
+    check_tensor_cores.py HIDDEN:INTERMEDIATE:TOKENS... --dtype BF16|F16|F32 [--quantize FORMAT] [--seeds 0,1,2]
                           [--gpu-arch sm_90a] --tools DIR --work DIR
 
 Makes a checkpoint of random weights for each pair of sizes, compiles its block for the kernel emulator, runs it under every
@@ -10,6 +10,9 @@ the model rounds. Chosen experts must be the same, all but a few elements of the
 off than one rounding to the neighbour; every schedule and split must give the same bits. The counters say whether all
 products took the tensor cores. With --gpu-arch=sm_90a there must be so many tokens that both products of the experts take the
 kernels for many rows of that architecture; the parts of the tokens take others, and still give the same bits here.
+
+F32 is multiplied in parts of fewer bits: the largest error must be like that of a processor, whose sums are chains of fused
+multiply-adds. One may be a quarter larger, as both are a matter of chance, and by a rounding of the largest output.
 
 With a format of 4 bits or fp8 the sums are those of weights that are rounded here as the format has it, those of fp8 then to
 the storage type. With int8, where sums are exact, outputs must be those of the same block compiled for a processor.
@@ -33,10 +36,11 @@ EXPERTS, CHOICES = 5, 2
 
 
 class Storage:
-    """Numbers of 16 bits."""
+    """A type of numbers."""
 
     def __init__(self, name):
-        self.name, self.mantissa, self.least = name, *{"BF16": (8, -133), "F16": (11, -24)}[name]
+        self.name, self.mantissa, self.least = name, *{"BF16": (8, -133), "F16": (11, -24), "F32": (24, -149)}[name]
+        self.code = "I" if name == "F32" else "H"
 
     def round(self, value):
         """To the nearest number with so many significant bits, or fewer below the least exponent; ties to even."""
@@ -45,7 +49,7 @@ class Storage:
 
     def bits(self, value):
         """Of a number that has been rounded."""
-        raw = struct.pack("<f", value)[2:] if self.name == "BF16" else struct.pack("<e", value)
+        raw = struct.pack("<e" if self.name == "F16" else "<f", value)[2 if self.name == "BF16" else 0 :]
         return int.from_bytes(raw, "little")
 
 
@@ -53,7 +57,7 @@ def write_checkpoint(folder, storage, hidden, intermediate):
     """Returns the weights as lists of rows."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {"architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "hidden_act": "silu",
-              "torch_dtype": {"BF16": "bfloat16", "F16": "float16"}[storage.name], "hidden_size": hidden,
+              "torch_dtype": {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}[storage.name], "hidden_size": hidden,
               "moe_intermediate_size": intermediate, "intermediate_size": intermediate, "num_experts": EXPERTS,
               "num_experts_per_tok": CHOICES, "norm_topk_prob": True, "num_hidden_layers": 1, "num_attention_heads": 2,
               "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 16, "max_position_embeddings": 1024,
@@ -76,7 +80,7 @@ def write_checkpoint(folder, storage, hidden, intermediate):
     weights, tensors = {}, {}
     for name, shape in {**shapes, **rest}.items():
         values = [storage.round(numbers.gauss(0, 0.5)) for _ in range(math.prod(shape))]
-        tensors[name] = (shape, array.array("H", map(storage.bits, values)), storage.name)
+        tensors[name] = (shape, array.array(storage.code, map(storage.bits, values)), storage.name)
         weights[name.removeprefix(mlp + ".")] = [values[at : at + shape[-1]] for at in range(0, len(values), shape[-1])]
     write_tensors(folder / "model.safetensors", tensors)
     return weights
@@ -198,6 +202,7 @@ def check(options, hidden, intermediate, tokens):
 
     counted = json.loads(call([program, "bench", "--counters", "--json", "--tokens", str(tokens)]))["counters"][0]
     needed = 2 * tokens * hidden * 3 * CHOICES * intermediate  # of the experts
+    needed *= 3 if options.dtype == "F32" else 1  # products of parts
     expect(counted["mma_operations"] >= needed, f"{counted['mma_operations']} operations on tensor cores, expected {needed}")
     if options.arch == "sm_90a":
         taken = [kernel["kernel"] for kernel in counted["kernels"] if kernel["kernel"].endswith("_sm_90a")]
@@ -217,6 +222,13 @@ def check(options, hidden, intermediate, tokens):
     largest = max(map(abs, scores))
     error = max(abs(g - w) for g, w in zip(got["router_logits"], scores)) / largest
     expect(error <= 1e-6, f"router logits off by {error:.1e} of the largest")
+    if options.dtype == "F32":
+        off = lambda result: max(abs(g - w) for g, w in zip(result["hidden"], outputs)) / max(map(abs, outputs))
+        call([*compile, "--cpu=native", "-o", folder / "processor"])
+        worst, processor = off(got), off(run(folder / "processor", folder, hidden, flat, 0))
+        expect(worst <= 1.25 * processor + 2.0**-24,
+               f"outputs off by {worst:.2e} of the largest, those of a processor by {processor:.2e}")
+        return f"off by {worst:.1e} of the largest output, a processor by {processor:.1e}; router logits by {error:.1e}"
     # An element near the middle of two numbers may be rounded to the other one; h as well, which moves sums a little.
     step = 2.0**-storage.mantissa * max(map(abs, outputs))
     other = sum(g != w for g, w in zip(got["hidden"], outputs))
@@ -228,7 +240,7 @@ def check(options, hidden, intermediate, tokens):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sizes", nargs="+")
-    parser.add_argument("--dtype", choices=["BF16", "F16"], required=True)
+    parser.add_argument("--dtype", choices=["BF16", "F16", "F32"], required=True)
     parser.add_argument("--quantize", choices=["int8", "int4", "mxfp4", "fp8"])
     parser.add_argument("--seeds", type=lambda text: list(map(int, text.split(","))), default=[0, 1, 2])
     parser.add_argument("--gpu-arch", dest="arch", default="sm_80")

@@ -111,6 +111,24 @@ TEST(GpuCostModel, ChoosesShapesByTheirTime) {
   EXPECT_EQ(chooseShapes(router, gpuMachineFor("sm_80")).front().shape.rows, 16);
 }
 
+TEST(GpuCostModel, F32IsThreeProductsAtHalfTheRate) {
+  const GpuMachine &machine = gpuMachineFor("sm_80");
+  GpuProduct bits16 = manyExperts(), f32 = bits16;
+  f32.mma = MmaKind::F32;
+  double rows = 128 * 4096;
+  LaunchCost half = predictLaunch(bits16, rows, blockShapes().back(), machine),
+             whole = predictLaunch(f32, rows, blockShapes(MmaKind::F32).back(), machine);
+  EXPECT_STREQ(half.tileLimit, "tensor cores");
+  EXPECT_STREQ(whole.tileLimit, "tensor cores");
+  EXPECT_NEAR(whole.tileSeconds / half.tileSeconds, 6, 0.1);
+  // Its own shapes, from the smallest to the largest.
+  std::vector<ShapeChoice> choices = chooseShapes(f32, machine);
+  ASSERT_EQ(choices.size(), 2u);
+  EXPECT_EQ(choices.front().shape.rows, 16);
+  EXPECT_EQ(choices.back().shape.rows, 32);
+  EXPECT_EQ(choices.back().rows, gpuMostTileRows);
+}
+
 TEST(GpuCostModel, PredictsStages) {
   const GpuMachine &machine = gpuMachineFor("sm_80");
   GpuStage product, rows;
