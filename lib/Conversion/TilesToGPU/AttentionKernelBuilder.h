@@ -48,7 +48,8 @@ struct AttentionShape {
       return 4 * 2 * chunksAtOnce * 2 * columnsBytes; // of each warp two groups of chunks: sums and statistics
     return slots * slotBytes() * (fewRows ? 4 : 1);
   }
-  /// Memory between kernels for the sums of 16 rows over one chunk: f32, and two statistics for each eight of a row.
+  /// Memory between kernels for what is known of 16 rows over one chunk: sums, and behind them as much as eight columns
+  /// for the statistics.
   int64_t chunkBytes() const { return (depth / 8 + 1) * columnsBytes; }
   /// Sums of a warp's 16 rows in eight columns: four of a lane.
   static constexpr int64_t columnsBytes = 32 * 4 * 4;
