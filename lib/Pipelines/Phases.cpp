@@ -132,12 +132,12 @@ static void buildTile(OpPassManager &pm, const PipelineOptions &options) {
   if (options.target == Target::CUDA) {
     // One loop is one kernel.
     pm.addNestedPass<func::FuncOp>(createMoeFuseRouting());
-    pm.addNestedPass<func::FuncOp>(createMoeFuseCombine({tiles.matmulRows}));
+    pm.addNestedPass<func::FuncOp>(createMoeFuseCombine({tiles.matmulRows, /*remarks=*/false}));
   }
   tiles.linalg = false;
   pm.addNestedPass<func::FuncOp>(createMoeTile(tiles));
   if (options.target == Target::CUDA) {
-    pm.addNestedPass<func::FuncOp>(createMoeFuseRows({tiles.matmulRows}));
+    pm.addNestedPass<func::FuncOp>(createMoeFuseRows({tiles.matmulRows, /*remarks=*/false}));
     pm.addNestedPass<func::FuncOp>(createMoeSchedulePlans());
     pm.addPass(createTopKToReductions()); // what it leaves is for the next pass
   }

@@ -174,7 +174,12 @@ struct MoeFuseCombinePass : moe::impl::MoeFuseCombineBase<MoeFuseCombinePass> {
     for (CombineOp combine : combines) {
       std::string why;
       FailureOr<Chain> chain = matchChain(combine, why);
-      if (succeeded(chain) && failed(fuse(rewriter, *chain, matmulRows)))
+      if (failed(chain)) {
+        if (remarks)
+          combine.emitRemark("stays behind the product: ") << why;
+        continue;
+      }
+      if (failed(fuse(rewriter, *chain, matmulRows)))
         return signalPassFailure();
     }
   }

@@ -215,7 +215,8 @@ struct MoeFuseRowsPass : moe::impl::MoeFuseRowsBase<MoeFuseRowsPass> {
       if (!loop)
         continue;
       std::string why;
-      std::ignore = Fuser(rewriter, product, loop, matmulRows).run(why);
+      if (failed(Fuser(rewriter, product, loop, matmulRows).run(why)) && remarks)
+        product.emitRemark("its rows are made before it: ") << why;
     }
   }
 };

@@ -243,7 +243,8 @@ def MoeFuseCombine : Pass<"moe-fuse-combine", "::mlir::func::FuncOp"> {
     } else { ... }
     ```
   }];
-  let options = [Option<"matmulRows", "matmul-rows", "int64_t", "128", "Most rows in a tile of a grouped matmul">];
+  let options = [Option<"matmulRows", "matmul-rows", "int64_t", "128", "Most rows in a tile of a grouped matmul">,
+                 Option<"remarks", "remarks", "bool", "false", "Tell which combines stay as they are, and why">];
   let dependentDialects = ["::mlir::scf::SCFDialect", "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
                            "::mlir::bufferization::BufferizationDialect", "::mlir::tensor::TensorDialect"];
 }
@@ -269,7 +270,8 @@ def MoeFuseRows : Pass<"moe-fuse-rows", "::mlir::func::FuncOp"> {
       moe.grouped_matmul rows(%part : tensor<?x768xi8>) ...
     ```
   }];
-  let options = [Option<"matmulRows", "matmul-rows", "int64_t", "128", "Most rows in a tile of a grouped matmul">];
+  let options = [Option<"matmulRows", "matmul-rows", "int64_t", "128", "Most rows in a tile of a grouped matmul">,
+                 Option<"remarks", "remarks", "bool", "false", "Tell which products stay as they are, and why">];
   let dependentDialects = ["::mlir::scf::SCFDialect", "::mlir::affine::AffineDialect", "::mlir::tensor::TensorDialect",
                            "::mlir::linalg::LinalgDialect"];
 }

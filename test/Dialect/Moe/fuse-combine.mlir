@@ -1,4 +1,5 @@
 // RUN: moe-opt %s --moe-fuse-combine --canonicalize --cse --split-input-file | FileCheck %s
+// RUN: moe-opt %s --moe-fuse-combine=remarks --split-input-file -o /dev/null 2>&1 | FileCheck %s --check-prefix=WHY --implicit-check-not=remark:
 
 #id = affine_map<(t, n) -> (t, n)>
 
@@ -47,6 +48,7 @@ func.func @combine(%h: tensor<?x32xbf16>, %e: tensor<?x2xi32>, %g: tensor<?x2xf3
 // Something else reads the product.
 // CHECK-LABEL: func.func @two_readers
 // CHECK-NOT: scf.if
+// WHY: remark: stays behind the product: rows are not those of a product that nothing else reads
 func.func @two_readers(%h: tensor<?x32xf32>, %e: tensor<?x2xi32>, %w: tensor<8x64x32xf32>) -> (tensor<?x64xf32>, tensor<?x64xf32>) {
   %c0 = arith.constant 0 : index
   %rows = tensor.dim %h, %c0 : tensor<?x32xf32>

@@ -1,4 +1,5 @@
 // RUN: moe-opt %s --moe-fuse-rows --canonicalize --cse --split-input-file | FileCheck %s
+// RUN: moe-opt %s --moe-fuse-rows=remarks --split-input-file -o /dev/null 2>&1 | FileCheck %s --check-prefix=WHY --implicit-check-not=remark:
 
 #id = affine_map<(r, k) -> (r, k)>
 #row = affine_map<(r, k) -> (r)>
@@ -113,4 +114,40 @@ func.func @tiles_in_turn(%h: tensor<?x32xbf16>, %w: tensor<1x64x32xi8>, %count: 
     }
   }
   return %y : tensor<?x64xi32>
+}
+
+// -----
+
+// A tile may not make more than 1 MiB of rows: 128 of 16384 bytes are two.
+// CHECK-LABEL: func.func @long_rows
+// CHECK: linalg.generic
+// CHECK: scf.forall
+// CHECK-NOT: linalg.generic
+// WHY: remark: its rows are made before it: a tile has too many bytes of rows
+#id = affine_map<(r, k) -> (r, k)>
+func.func @long_rows(%h: tensor<?x16384xbf16>, %w: tensor<1x16x16384xi8>) -> tensor<?x16xi32> {
+  %c0 = arith.constant 0 : index
+  %zero = arith.constant 0 : i32
+  %last = arith.constant 16 : i32
+  %n = tensor.dim %h, %c0 : tensor<?x16384xbf16>
+  %e = tensor.empty(%n) : tensor<?x16384xi8>
+  %q = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]} ins(%h : tensor<?x16384xbf16>) outs(%e : tensor<?x16384xi8>) {
+  ^bb0(%a: bf16, %o: i8):
+    %r = arith.fptosi %a : bf16 to i8
+    linalg.yield %r : i8
+  } -> tensor<?x16384xi8>
+  %out = tensor.empty(%n) : tensor<?x16xi32>
+  %y = scf.forall (%row) = (0) to (%n) step (16) shared_outs(%all = %out) -> (tensor<?x16xi32>) {
+    %x = tensor.extract_slice %q[%row, 0] [16, 16384] [1, 1] : tensor<?x16384xi8> to tensor<16x16384xi8>
+    %g = tensor.from_elements %zero, %last : tensor<2xi32>
+    %place = tensor.extract_slice %all[%row, 0] [16, 16] [1, 1] : tensor<?x16xi32> to tensor<16x16xi32>
+    %p = moe.grouped_matmul rows(%x : tensor<16x16384xi8>) weights(%w : tensor<1x16x16384xi8>) groups(%g : tensor<2xi32>) outs(%place : tensor<16x16xi32>) {
+    ^bb0(%acc: i32):
+      moe.yield %acc : i32
+    } -> tensor<16x16xi32>
+    scf.forall.in_parallel {
+      tensor.parallel_insert_slice %p into %all[%row, 0] [16, 16] [1, 1] : tensor<16x16xi32> into tensor<?x16xi32>
+    }
+  }
+  return %y : tensor<?x16xi32>
 }
